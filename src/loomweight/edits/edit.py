@@ -1,0 +1,33 @@
+"""What an edit is."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+from torch import Tensor
+
+from ..weights import Block, Spec, Weights
+
+
+class Edit(ABC):
+    """A pure function of (name, tensor), a frozen dataclass.
+
+    `bind` may read the tensor (a threshold, a decomposition); the block that it returns gives any flat part of the result.
+    Blocks of the input come in working precision and may be views: never write into them.
+    """
+
+    @abstractmethod
+    def bind(self, name: str, spec: Spec, read: Block) -> Block:
+        """The edited tensor, opened."""
+
+    def __call__(self, weights: Weights) -> Weights:
+        """The edited weight set, lazily."""
+        return weights.map(self)
+
+    def apply(self, tensor: Tensor, name: str = "") -> Tensor:
+        """The edit of one tensor in memory."""
+        weights = Weights.of({name: tensor})
+        return self(weights)[name]
+
+    def on_stream(self, stream: int) -> Self:
+        """The same edit for the `stream`-th of several sets: random edits draw other numbers there, the rest stay as they are."""
+        return self

@@ -1,0 +1,13 @@
+"""Where work runs. One verb: `map` a function over tasks, results in the order of the tasks.
+
+>>> list(Inline().map(len, ["a", "bb"]))
+[1, 2]
+>>> with Threads(2) as engine:
+...     list(current().map(len, ["a", "bb"]))
+[1, 2]
+"""
+
+from .engine import Engine as Engine
+from .engine import current as current
+from .inline import Inline as Inline
+from .threads import Threads as Threads

@@ -1,0 +1,12 @@
+"""n weight sets -> one. A rule is a frozen dataclass of one of three shapes; named methods are one-expression recipes."""
+
+from .around import Around as Around
+from .combine import combine as combine
+from .mean import Mean as Mean
+from .per import Per as Per
+from .route import Route as Route
+from .rule import Pointwise as Pointwise
+from .rule import Rule as Rule
+from .rule import Weighing as Weighing
+from .sets import Sets as Sets
+from .take import Take as Take

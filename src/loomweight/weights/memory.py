@@ -1,0 +1,53 @@
+"""Weight sets over tensors that are already in memory: state dicts and modules."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from ..errors import BrokenFile
+from .spec import Block, Spec
+from .weights import Weights
+
+
+def from_tensors(tensors: Mapping[str, Tensor], label: str = "") -> Weights:
+    """A set over a state dict. Nothing is copied; names that are the same view of memory are tied.
+
+    Raises:
+        BrokenFile: a value is not a dense tensor.
+    """
+    held: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or tensor.is_sparse or tensor.is_quantized or tensor.is_meta:
+            raise BrokenFile(f"{label or 'state dict'}: {name!r} is {_kind(tensor)}, not a dense tensor with data.")
+        held[str(name)] = tensor.detach()
+    spec = {name: Spec(tuple(tensor.shape), tensor.dtype) for name, tensor in held.items()}
+
+    def open_(name: str) -> Block:
+        flat = held[name].reshape(-1)
+        return lambda lo, hi: flat[lo:hi]
+
+    return Weights(spec, open_, ties=shared(held), label=label)
+
+
+def from_module(module: nn.Module, label: str = "") -> Weights:
+    """A set over a module's parameters and persistent buffers, tied parameters known as such."""
+    return from_tensors(module.state_dict(keep_vars=True), label or type(module).__name__)
+
+
+def shared(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """alias -> owner for the names whose tensors are one and the same view of memory; the first name owns."""
+    owners: dict[tuple[object, ...], str] = {}
+    ties: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        if not tensor.numel():
+            continue
+        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, str(tensor.device))
+        if owners.setdefault(place, name) != name:
+            ties[name] = owners[place]
+    return ties
+
+
+def _kind(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"a tensor of layout {value.layout} on {value.device}"
