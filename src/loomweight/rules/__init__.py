@@ -10,3 +10,12 @@ from .rule import Rule as Rule
 from .rule import Weighing as Weighing
 from .sets import Sets as Sets
 from .take import Take as Take
+from .fisher import Fisher as Fisher
+from .gradient_matching import GradientMatching as GradientMatching
+from .iso_c import IsoC as IsoC
+from .reg_mean import RegMean as RegMean
+from .tsv import TaskSingularVectors as TaskSingularVectors
+from .whole import Whole as Whole
+from .reversible import Reversible as Reversible
+from .reversible import errors_by_rank as errors_by_rank
+from .reversible import reversible as reversible
