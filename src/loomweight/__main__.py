@@ -1,6 +1,5 @@
-"""`python -m loomweight` is `loomweight`."""
+"""`python -m loomweight`."""
 
 from .cli import main
 
-if __name__ == "__main__":
-    main()
+main()
