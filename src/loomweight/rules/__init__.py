@@ -19,3 +19,9 @@ from .whole import Whole as Whole
 from .reversible import Reversible as Reversible
 from .reversible import errors_by_rank as errors_by_rank
 from .reversible import reversible as reversible
+from .fusing import fuse_bodies as fuse_bodies
+from .layer_swapping import layer_swapping as layer_swapping
+from .rewarded_soup import rewarded_soup as rewarded_soup
+from .soup import diwa as diwa
+from .soup import ratatouille as ratatouille
+from .soup import uniform_soup as uniform_soup
