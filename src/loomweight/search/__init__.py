@@ -1,0 +1,18 @@
+"""Black-box search over numbers and choices, ask and tell, on Optuna. It knows no weights.
+
+A `Study` proposes values from a `Space` and is told how good they were, in one objective or several; it remembers them in a
+file that survives a kill. `simplex_grid` and `on_simplex` make weights that sum to 1, for sweeps and searches of mixtures.
+"""
+
+from .front import Direction as Direction
+from .front import front as front
+from .simplex import on_simplex as on_simplex
+from .simplex import simplex_grid as simplex_grid
+from .space import Choice as Choice
+from .space import Dimension as Dimension
+from .space import Float as Float
+from .space import Int as Int
+from .space import Space as Space
+from .space import Values as Values
+from .study import Study as Study
+from .trial import Trial as Trial
