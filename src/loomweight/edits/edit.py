@@ -1,23 +1,31 @@
 """What an edit is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Self
 
 from torch import Tensor
 
 from ..weights import Block, Spec, Weights
+from ..weights.algebra import each, refuse_integers
 
 
 class Edit(ABC):
     """A pure function of (name, tensor), a frozen dataclass.
 
     `bind` may read the tensor (a threshold, a decomposition); the block that it returns gives any flat part of the result.
-    Blocks of the input come in working precision and may be views: never write into them.
+    Blocks of the input come in working precision and may be views: never write into them. Integer and boolean tensors have
+    no arithmetic and are refused: leave them out with `select`, or edit the others with `Where`.
     """
 
     @abstractmethod
     def bind(self, name: str, spec: Spec, read: Block) -> Block:
         """The edited tensor, opened."""
+
+    def over(self, weights: Weights) -> Callable[[str], Block]:
+        """The edited tensors of a set, by name. An edit that looks at several tensors at once says here what becomes of them."""
+        refuse_integers(weights)
+        return each(weights, self.bind)
 
     def __call__(self, weights: Weights) -> Weights:
         """The edited weight set, lazily."""

@@ -11,7 +11,7 @@ import torch
 from ..errors import BadParameter, IntegersDiffer, NamesDiffer, ShapesDiffer, TiesDiffer, unknown
 from .names import difference, listed, matches
 from .spec import Block, Spec
-from .weights import Weights
+from .weights import Changes, Weights
 
 
 def agree(left: Weights, right: Weights) -> None:
@@ -55,14 +55,15 @@ def working(weights: Weights, name: str) -> Block:
     return lambda lo, hi: read(lo, hi).to(work)
 
 
-def mapped(weights: Weights, edit: Callable[[str, Spec, Block], Block]) -> Weights:
-    """Every physical tensor through an edit's `bind(name, spec, block)`, or through such a function itself."""
-    bind = getattr(edit, "bind", edit)
+def mapped(weights: Weights, edit: Changes | Callable[[str, Spec, Block], Block]) -> Weights:
+    """Every physical tensor through an edit, or through a function of (name, spec, block)."""
+    over = getattr(edit, "over", None)
+    return _like(weights, over(weights) if over else each(weights, edit), ("map", weights, edit))  # type: ignore[arg-type]
 
-    def open_(name: str) -> Block:
-        return bind(name, weights.spec[name], working(weights, name))
 
-    return _like(weights, open_, ("map", weights, edit))
+def each(weights: Weights, bind: Callable[[str, Spec, Block], Block]) -> Callable[[str], Block]:
+    """Every tensor through a function of it alone."""
+    return lambda name: bind(name, weights.spec[name], working(weights, name))
 
 
 def select(weights: Weights, *patterns: str) -> Weights:

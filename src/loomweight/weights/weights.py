@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -166,11 +167,20 @@ class Weights:
 
         return rename(self, names)
 
-    def map(self, edit: "Callable[[str, Spec, Block], Block]") -> "Weights":
-        """Every physical tensor through `edit.bind(name, spec, block)`, or through such a function itself."""
+    def map(self, edit: "Changes | Callable[[str, Spec, Block], Block]") -> "Weights":
+        """Every physical tensor through an edit, or through a function of (name, spec, block)."""
         from .algebra import mapped
 
         return mapped(self, edit)
+
+
+@runtime_checkable
+class Changes(Protocol):
+    """What `map` takes: something that says what becomes of each tensor of a set, such as an edit."""
+
+    def over(self, weights: Weights) -> Callable[[str], Block]:
+        """The changed tensors, by name of the physical tensor."""
+        ...
 
 
 def _word(value: object) -> str:
