@@ -1,0 +1,25 @@
+"""The fixed order of names in a loaded set: numbers count as numbers, and neither files nor shards matter."""
+
+import re
+from collections.abc import Iterable
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def natural(names: Iterable[str]) -> list[str]:
+    """Sort names as a reader would: runs of digits compare by value.
+
+    >>> natural(["h.10.w", "h.9.w", "b", "h.9.b"])
+    ['b', 'h.9.b', 'h.9.w', 'h.10.w']
+    """
+    return sorted(names, key=_key)
+
+
+def _key(name: str) -> tuple[list[tuple[int, str]], str]:
+    parts = _DIGITS.split(name)
+    return [_number(part) if at % 2 else (0, part) for at, part in enumerate(parts)], name
+
+
+def _number(digits: str) -> tuple[int, str]:
+    bare = digits.lstrip("0")  # by length, then by digits: no conversion, so a name of a million digits costs nothing
+    return len(bare), bare

@@ -1,0 +1,67 @@
+"""One file of weights, known by its header: the thing that every format is turned into."""
+
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BrokenFile
+from .spec import Block, Spec
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A file as it was when its header was read."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+    @staticmethod
+    def of(path: Path) -> "Stamp":
+        """Look at a file, links followed.
+
+        Raises:
+            BrokenFile: it is not there, or is no regular file (a pipe would be waited on for ever).
+        """
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise BrokenFile(f"{path}: cannot be read: {error.strerror}.") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise BrokenFile(f"{path}: not a regular file.")
+        return Stamp(path, found.st_size, found.st_mtime_ns)
+
+    def check(self) -> None:
+        """Raise where the file is no longer the one whose header was read: its data may be another model's."""
+        if Stamp.of(self.path) != self:
+            raise BrokenFile(f"{self.path}: the file has changed since it was loaded; load it again.")
+
+    @property
+    def word(self) -> tuple[str, int, int]:
+        """What tells this file's content from another's, for `Weights.fingerprint`."""
+        return str(self.path.resolve()), self.size, self.mtime_ns
+
+
+@dataclass(frozen=True)
+class Store:
+    """The tensors of one file.
+
+    Args:
+        stamp: the file.
+        spec: name -> shape and dtype, aliases too.
+        ties: alias -> owner, within the file.
+        read: opens a tensor that owns its bytes.
+        inside: the place of the tensors within the file, in brackets, where they are not all of it.
+    """
+
+    stamp: Stamp
+    spec: Mapping[str, Spec]
+    ties: Mapping[str, str]
+    read: Callable[[str], Block]
+    inside: str = ""
+
+    def open(self, name: str) -> Block:
+        """Open a tensor (or the owner of an alias), provided that the file is unchanged."""
+        self.stamp.check()
+        return self.read(self.ties.get(name, name))
