@@ -15,19 +15,19 @@ from ..errors import LoomweightError
 app = typer.Typer(name="loomweight", help="Make better weights out of the weights you have.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(f"loomweight {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def options(version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False) -> None:
+def options(version: Annotated[bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = None) -> None:
     """Make better weights out of the weights you have."""
 
 
 #: command -> the module of this package that holds it, in the order of `--help`
-COMMANDS = ("demo", "merge", "recipe", "tune", "repo", "inspect", "diff", "doctor", "methods")
+COMMANDS = ("inspect", "diff", "doctor", "methods")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..methods import catalog, find
 from .app import app
@@ -31,7 +31,7 @@ def methods(
         for paper in method.papers:
             typer.echo(f"paper: {paper.title} ({paper.year}) {paper.link}")
         return
-    table = Table("method", "package", "kind", "what it does", "paper", "needs", caption=f"{len(chosen)} methods; loomweight methods NAME tells more")
+    table = Table(Column("method", overflow="fold"), "package", "kind", "what it does", "paper", "needs", caption=f"{len(chosen)} methods; loomweight methods NAME tells more")
     for method in chosen:
         papers = "; ".join(f"{paper.title} ({paper.year})" for paper in method.papers)
         table.add_row(method.name, method.package, method.kind, method.summary, papers, ", ".join(method.needs))
