@@ -13,6 +13,9 @@ from . import errors as errors
 from . import weights as weights
 from .weights import Spec as Spec
 from .weights import Weights as Weights
+from .weights import apply_adapter as apply_adapter
+from .weights import load as load
+from .weights import save as save
 from . import edits as edits
 from . import rules as rules
 from .rules import combine as combine

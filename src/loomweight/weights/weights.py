@@ -1,21 +1,19 @@
 """`Weights`: a named set of tensors whose names, shapes and dtypes are known before any data is read."""
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
+from uuid import uuid4
 
 import torch
 from torch import Tensor
 
 from ..errors import BadParameter, unknown
 from .spec import Block, Spec, cast
-
-_serial = itertools.count()
 
 
 class Weights:
@@ -59,7 +57,7 @@ class Weights:
         self.label = label
         self.sources = sources
         self._open = open_
-        self._origin = origin if origin is not None else ("memory", next(_serial))
+        self._origin = origin if origin is not None else ("memory", uuid4().hex)
 
     @staticmethod
     def of(tensors: Mapping[str, Tensor], label: str = "") -> "Weights":
