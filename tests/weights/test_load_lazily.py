@@ -27,7 +27,7 @@ def mapped(folder: Path) -> set[str]:
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def bytes_read(act: Callable[[], object]) -> int:

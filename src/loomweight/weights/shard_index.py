@@ -15,31 +15,33 @@ def read_index(path: Path) -> dict[str, str]:
     """Tensor name -> file name, from the `weight_map` of a `*.index.json`.
 
     Raises:
+        UnsafeFile: a file name is anything but a plain name, so that it may lead out of the folder.
         BrokenFile: not JSON, no weight_map, or one that does not map names to names.
     """
     found = read_json(path).get("weight_map")
     if not isinstance(found, dict) or not found or not all(type(file) is str for file in found.values()):
         raise BrokenFile(f"{path}: expected weight_map, an object of tensor name -> file name; is this the index of a sharded checkpoint?")
+    for name in set(found.values()):
+        if name in ("", ".", "..") or any(char in name for char in "/\\\0"):
+            raise UnsafeFile(f"{path}: names the file {name!r}; only plain names of files in the same folder are read.")
     return found
 
 
 def inside(folder: Path, name: str, asked_by: Path) -> Path:
-    """The file of that name in the folder.
+    """The file of that plain name in the folder.
 
-    Rule: the name is a plain file name, and the file is in the folder after links are followed. The one exception is the
-    Hugging Face cache, where `snapshots/<revision>/name` links to `blobs` beside `snapshots`.
+    Rule: after links are followed, the file is in the folder. The one exception is the Hugging Face cache, where
+    `snapshots/<revision>/name` links to `blobs` beside `snapshots`.
 
     Raises:
-        UnsafeFile: the name or the link leads out of the folder.
+        UnsafeFile: the name is a link that leads out of the folder.
         BrokenFile: there is no such file.
     """
-    if name in ("", ".", "..") or any(char in name for char in "/\\\0"):
-        raise UnsafeFile(f"{asked_by}: names the file {name!r}; only plain names of files in the same folder are read.")
     path, home = folder / name, folder.resolve()
-    if not path.exists():
-        link = f" (a link to {path.readlink()}, which is not there)" if path.is_symlink() else ""
-        raise BrokenFile(f"{asked_by}: the file {name!r} is missing{link}; copy or download the folder again.")
-    target = path.resolve()
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:  # not there, links in a circle, a name that no file can have
+        raise BrokenFile(f"{asked_by}: the file {name!r} is missing, or a link to nothing; copy or download the folder again.") from error
     blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else home
     if home not in target.parents and target.parent != blobs:
         raise UnsafeFile(f"{path}: a link to {target}, outside the folder; put the file itself there, or load the target.")
