@@ -10,31 +10,38 @@ from .sets import Sets
 
 
 def mixed(sets: Sets, coefficients: Sequence[float]) -> Callable[[str], Block]:
-    """sum_i c_i w_i. Where the coefficients sum to 1 it is computed as w_0 + sum_i c_i (w_i - w_0).
+    """sum_i c_i w_i. Where the coefficients sum to about 1 it is computed as s (w_k + sum_i (c_i / s) (w_i - w_k)), s = sum_i c_i.
 
-    That form returns equal sets unchanged to the last bit and keeps small differences at full precision. Sets with
-    coefficient 0 are not read.
+    That form returns equal sets unchanged to the last bit, keeps small differences at full precision, and rounds values that
+    lie between two numbers of the stored dtype as the exact formula does. w_k has the largest coefficient: an outlier that
+    was given next to nothing is not what the others are measured from. Sets with coefficient 0 are not read.
     """
-    used = [i for i, c in enumerate(coefficients) if c != 0] or [0]
+    used = sorted((i for i, c in enumerate(coefficients) if c != 0), key=lambda i: -abs(coefficients[i])) or [0]
     chosen = [float(coefficients[i]) for i in used]
-    combined = _centred if abs(sum(chosen) - 1) < 1e-9 else _plain
+    total = sum(chosen)
+    near = abs(total - 1) < 0.5
+    shares = [c / total for c in chosen] if near else chosen
 
     def open_(name: str) -> Block:
         reads = sets.reads(name)
         kept = [reads[i] for i in used]
-        return lambda lo, hi: combined([read(lo, hi) for read in kept], chosen)
+        if not near:
+            return lambda lo, hi: _plain([read(lo, hi) for read in kept], shares)
+        excess = total - 1 if abs(total - 1) > torch.finfo(sets.work(name)).eps / 8 else 0.0
+        return lambda lo, hi: _centred([read(lo, hi) for read in kept], shares, excess)
 
     return open_
 
 
-def _centred(blocks: list[Tensor], coefficients: list[float]) -> Tensor:
+def _centred(blocks: list[Tensor], shares: list[float], excess: float) -> Tensor:
     first, *rest = blocks
     if len(rest) == 1:
-        return torch.lerp(first, rest[0], coefficients[1])
-    total = first.clone()
-    for block, coefficient in zip(rest, coefficients[1:], strict=True):
-        total.add_(block - first, alpha=coefficient)
-    return total
+        total = torch.lerp(first, rest[0], shares[1])
+    else:
+        total = first.clone()
+        for block, share in zip(rest, shares[1:], strict=True):
+            total.add_(block - first, alpha=share)
+    return total.add_(total, alpha=excess) if excess else total
 
 
 def _plain(blocks: list[Tensor], coefficients: list[float]) -> Tensor:

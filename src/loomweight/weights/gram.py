@@ -1,27 +1,33 @@
 """Inner products of whole weight sets, streamed once, exact where it matters.
 
-Raw float32 products lose what robust rules look at: sets that differ by 1e-4 of their size have distances of 1e-8 of the
-products. So every block is centred first: with r_0 = w_0 and r_i = w_i - w_0, the small matrix R = r r^T is summed over
-chunks in float64, and the Gram matrix is T R T^T, where w = T r. Differences keep their own full precision.
+Raw float32 products lose what robust rules look at: sets that differ by 1e-4 of their size have squared distances of 1e-8 of
+the products. So every block is centred first; centred.py has the arithmetic. Big tensors are cut into segments on a fixed
+grid, which several threads work on at once; the sums are taken in one order, so the result does not depend on the threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from math import sqrt
+from threading import Lock
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..engines import current
-from ..errors import BadParameter, NonFinite
+from ..errors import BadParameter, NonFinite, Overflow
 from ..shapes import Float, Float64
 from .algebra import agree, refuse_integers, working
-from .names import listed
-from .spec import spans
+from .centred import CentredGram
+from .spec import BLOCK, Block, spans
 from .weights import Weights
 
 # N = weight sets, K = chunks of a block, C = entries of a chunk
 _CHUNK = 1 << 12
+_SEGMENT = 32 * BLOCK  # entries of a tensor that one task reads
+_CACHED = 1 << 20  # entries of all sets together that are worked on at once
 
 
 def gram(sets: Sequence[Weights]) -> Float64[Tensor, "n n"]:
@@ -29,6 +35,7 @@ def gram(sets: Sequence[Weights]) -> Float64[Tensor, "n n"]:
 
     Raises:
         NonFinite: a set holds NaN or Inf.
+        Overflow: squares of the entries exceed float64.
         IntegersDiffer: a set holds integer tensors, which have no inner product.
 
     >>> a, b = Weights.of({"w": torch.tensor([3.0, 4.0])}), Weights.of({"w": torch.tensor([1.0, 0.0])})
@@ -41,16 +48,13 @@ def gram(sets: Sequence[Weights]) -> Float64[Tensor, "n n"]:
     refuse_integers(sets[0])
     for left, right in pairwise(sets):
         agree(left, right)
-    biggest_first = sorted(sets[0].physical, key=lambda name: (-sets[0].spec[name].numel, name))
-    total = torch.zeros(len(sets), len(sets), dtype=torch.float64)
-    for part in current().map(lambda name: _centred(sets, name), biggest_first):
+    total = np.zeros((len(sets), len(sets)))
+    for part in current().map(_part, _tasks(sets)):
         total += part
-    result = _uncentred(total)
-    if bad := [sets[i].label or f"set {i}" for i in range(len(sets)) if not torch.isfinite(result[i]).all()]:
-        finite = [i for i in range(len(sets)) if torch.isfinite(result[i, i])]
-        culprits = [sets[i].label or f"set {i}" for i in range(len(sets)) if i not in finite] or bad
-        raise NonFinite(f"NaN or Inf in {listed(culprits)}; run `loomweight inspect` to see where.")
-    return result
+    if not np.isfinite(total).all():
+        refuse_nonfinite(sets)
+        raise Overflow("the entries are so large that their inner products exceed float64; scale the sets down first.")
+    return torch.from_numpy(total)
 
 
 def dot(left: Weights, right: Weights) -> float:
@@ -68,15 +72,50 @@ def norm(weights: Weights) -> float:
     return sqrt(max(float(gram([weights])[0, 0]), 0.0))
 
 
-def _centred(sets: Sequence[Weights], name: str) -> Float64[Tensor, "n n"]:
-    spec = sets[0].spec[name]
-    reads = [working(weights, name) for weights in sets]
-    total = torch.zeros(len(sets), len(sets), dtype=torch.float64)
-    for lo, hi in spans(spec.numel):
-        rows = torch.stack([read(lo, hi) for read in reads])
-        rows[1:] -= rows[0].clone()
-        total += products(rows)
-    return total
+def refuse_nonfinite(sets: Sequence[Weights]) -> None:
+    """Raise for the first entry that is NaN or Inf, if there is one: a pass over all sets."""
+    for i, weights in enumerate(sets):
+        for name in weights.physical:
+            read = weights.open(name)
+            for lo, hi in spans(weights.spec[name].numel):
+                if len(bad := torch.isfinite(read(lo, hi)).logical_not_().nonzero()):
+                    raise NonFinite(f"{weights.label or f'set {i}'}: tensor {name!r} holds NaN or Inf, first at flat entry {lo + int(bad[0])}.")
+
+
+class _Opened:
+    """A tensor of all sets, opened by the first thread that reads it, while others that read it wait."""
+
+    def __init__(self, sets: Sequence[Weights], name: str) -> None:
+        dtypes = {weights.spec[name].work for weights in sets}
+        self._work = torch.float64 if torch.float64 in dtypes else torch.float32
+        self._open = [partial(working, weights, name) for weights in sets]
+        self._reads: list[Block] = []
+        self._lock = Lock()
+
+    def blocks(self, lo: int, hi: int) -> list[Tensor]:
+        """These entries of every set, in one dtype."""
+        with self._lock:
+            self._reads = self._reads or [open_() for open_ in self._open]
+        return [read(lo, hi).to(self._work) for read in self._reads]
+
+
+def _tasks(sets: Sequence[Weights]) -> Iterator[tuple[_Opened, int, int, int]]:
+    """Segments of all tensors, big tensors first: (tensor, from, to, number of sets)."""
+    spec = sets[0].spec
+    for name in sorted(sets[0].physical, key=lambda name: (-spec[name].numel, name)):
+        opened = _Opened(sets, name)
+        for lo, hi in spans(spec[name].numel, _SEGMENT):
+            yield opened, lo, hi, len(sets)
+
+
+def _part(task: tuple[_Opened, int, int, int]) -> NDArray[np.float64]:
+    """The Gram matrix of one segment."""
+    opened, first, last, n = task
+    size = min(BLOCK, max(BLOCK // 8, _CACHED // n // _CHUNK * _CHUNK))
+    total = CentredGram(n, min(size, last - first))
+    for lo, hi in spans(last - first, size):
+        total.add(opened.blocks(first + lo, first + hi))
+    return total.value()
 
 
 def products(rows_NP: Float[Tensor, "n p"]) -> Float64[Tensor, "n n"]:
@@ -86,9 +125,3 @@ def products(rows_NP: Float[Tensor, "n p"]) -> Float64[Tensor, "n n"]:
     chunks_KNC = rows_NP[:, :whole].reshape(n, -1, _CHUNK).transpose(0, 1)
     tail_NC = rows_NP[:, whole:]
     return (chunks_KNC @ chunks_KNC.transpose(1, 2)).sum(0, dtype=torch.float64) + (tail_NC @ tail_NC.T).double()
-
-
-def _uncentred(total: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
-    back = torch.eye(len(total), dtype=torch.float64)
-    back[:, 0] = 1
-    return back @ total @ back.T
