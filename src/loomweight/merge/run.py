@@ -1,0 +1,151 @@
+"""From a recipe file to checkpoints on the disk: read, plan, write. One straight line."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..engines import Threads
+from ..errors import OutputError
+from ..weights import Weights
+from ..weights.place import Place
+from ..weights.write import Output, write
+from .bar import bar
+from .graph import finals, in_order
+from .inputs import opened, opener
+from .pick import device_of
+from .plan import Plan
+from .planning import plan
+from .read import read_recipes
+from .recipe import Recipe
+
+#: changes the weights of a recipe's models before they are merged (united vocabularies)
+Prepare = Callable[[Recipe, dict[str, Weights]], dict[str, Weights]]
+#: makes the other files of an output folder (config, tokenizer, model card), name -> content
+Beside = Callable[[Plan], Mapping[str, bytes]]
+#: looks at a finished plan and raises where something is wrong with it (a config that lies)
+Check = Callable[[Plan], None]
+
+
+def _as_they_are(recipe: Recipe, inputs: dict[str, Weights]) -> dict[str, Weights]:
+    return inputs
+
+
+def _nothing(plan: Plan) -> Mapping[str, bytes]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a run does besides merging; each stage is a function, and more than one check may be given."""
+
+    prepare: Prepare = _as_they_are
+    checks: tuple[Check, ...] = ()
+    beside: Beside = _nothing
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run.
+
+    Args:
+        threads: how many; None is one for each core.
+        device: where rules compute, such as "cuda:0".
+        resume: go on from what an interrupted run has left.
+        overwrite: replace an output that exists.
+        dry_run: plan and check everything, write nothing.
+        allow_nonfinite: NaN and Inf in an input are masked where a rule decides each entry alone; else that model is left out.
+        progress: draw a bar, if a person is watching.
+        shard_size: most bytes in one weight file.
+        middle: folder to write the results of documents that others use; None keeps them in the graph alone.
+    """
+
+    threads: int | None = None
+    device: str = "cpu"
+    resume: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+    allow_nonfinite: bool = False
+    progress: bool = True
+    shard_size: str | int | None = "5GB"
+    middle: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has planned and written: plan and path of every output, in the order of the file."""
+
+    plans: tuple[Plan, ...]
+    paths: tuple[Path, ...] = field(default=())
+
+
+def plans(recipes: Sequence[Recipe], stages: Stages | None = None) -> list[Plan]:
+    """Plan every document of a file, each after those whose results it uses; headers are read, no data.
+
+    Raises:
+        LoomweightError: the recipe or a model does not fit; the message says where.
+    """
+    stages = stages or Stages()
+    done: list[Plan] = []
+    made: dict[str, Weights] = {}
+    for recipe in in_order(recipes):
+        inputs = stages.prepare(recipe, opened(recipe, made))
+        planned = plan(recipe, inputs, opener(recipe))
+        for check in stages.checks:
+            check(planned)
+        done.append(planned)
+        made |= {recipe.name: planned.promised()} if recipe.name else {}
+    return done
+
+
+def run(recipe: str | Path | Sequence[Recipe], out: str | Path, options: Options | None = None, stages: Stages | None = None) -> Outcome:
+    """Carry out a recipe file.
+
+    One document that no other uses is written to `out` itself; several are written to `out/NAME`.
+
+    Args:
+        recipe: path of the YAML file, or recipes that were read already.
+        out: a folder, or a file that ends in `.safetensors`.
+
+    Raises:
+        LoomweightError: the recipe, a model or the output does not fit; nothing is left behind.
+    """
+    options, stages = options or Options(), stages or Stages()
+    recipes = read_recipes(recipe) if isinstance(recipe, str | Path) else recipe
+    device = device_of(options.device)
+    done = plans(recipes, stages)
+    targets = _targets(done, Path(out), options)
+    for planned, path in targets:
+        Place.at(path).check(_sources(planned), options.overwrite)
+    if options.dry_run:
+        return Outcome(tuple(planned for planned, _ in targets))
+    with Threads(options.threads) if options.threads else Threads():
+        for planned, path in targets:
+            weights = planned.weights(allow_nonfinite=options.allow_nonfinite, device=device)
+            _write(weights, planned, path, options, stages)
+    return Outcome(tuple(planned for planned, _ in targets), tuple(path for _, path in targets))
+
+
+def _targets(done: list[Plan], out: Path, options: Options) -> list[tuple[Plan, Path]]:
+    last = [one.name for one in finals([planned.recipe for planned in done])]
+    ends = [planned for planned in done if planned.recipe.name in last]
+    if len(ends) == 1:
+        found = [(ends[0], out)]
+    elif out.suffix == ".safetensors":
+        raise OutputError(f"{out} is one file, and {len(ends)} documents are written: {', '.join(map(str, last))}; name a folder.")
+    else:
+        found = [(planned, out / str(planned.recipe.name)) for planned in ends]
+    if options.middle is None:
+        return found
+    middle = [planned for planned in done if planned.recipe.name not in last]
+    return [(planned, options.middle / str(planned.recipe.name)) for planned in middle] + found
+
+
+def _sources(planned: Plan) -> list[Path]:
+    return [source for weights in planned.inputs.values() for source in weights.sources]
+
+
+def _write(weights: Weights, planned: Plan, path: Path, options: Options, stages: Stages) -> None:
+    beside = {} if path.suffix == ".safetensors" else stages.beside(planned)
+    output = Output(path, options.shard_size, {"format": "pt"}, beside, options.overwrite)
+    with bar(f"merging {path.name}", options.progress) as progress:
+        write(weights, output, resume=options.resume, progress=progress)
