@@ -1,0 +1,44 @@
+"""The model card: what was merged, how, by which versions, from which inputs."""
+
+from collections.abc import Callable
+from pathlib import PurePath
+
+import torch
+
+from .plan import Plan
+
+
+def card(plan: Plan, clean: Callable[[str], str]) -> str:
+    """README.md of the result: Hugging Face metadata, the recipe, seed, versions and the inputs' digests; no local path.
+
+    Args:
+        clean: takes absolute paths out of a text.
+    """
+    from .. import __version__
+
+    recipe, method = plan.recipe, plan.method.name
+    hub = [model for model in recipe.models if model.count("/") == 1 and not PurePath(model).is_absolute() and not model.startswith(".")]
+    head = ["---", *(["base_model:", *(f"- {model}" for model in hub)] if hub else []), "library_name: transformers", "tags:", "- merge", "- loomweight", "---"]
+    inputs = [
+        f"| {clean(model)} | {weights.nbytes:,} | `{weights.header[:16]}` | {', '.join(sorted({str(s.dtype).removeprefix('torch.') for s in weights.spec.values()}))} |"
+        for model, weights in plan.inputs.items()
+    ]
+    stored = sorted({str(spec.dtype).removeprefix("torch.") for spec in plan.headers.values()})
+    body = f"""
+# {recipe.name or "Merged model"}
+
+Made by loomweight {__version__} (torch {torch.__version__.partition("+")[0]}) with the method `{method}`.
+
+| input | bytes | header digest (sha256) | dtypes |
+| --- | --- | --- | --- |
+{chr(10).join(inputs)}
+
+Stored as {", ".join(stored)}; arithmetic in float32, rounded once. Seed {recipe.seed}.
+
+## Recipe
+
+```yaml
+{clean(recipe.text).strip()}
+```
+"""
+    return "\n".join(head) + "\n" + body
