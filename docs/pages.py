@@ -14,8 +14,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {"README.md": "index.md", "ARCHITECTURE.md": "architecture.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-#: `loomweight --help` is the page of the command; shapes are for annotations
-WITHOUT_PAGE = {"__main__", "cli", "shapes"}
+#: `loomweight --help` is the page of the command and its demo; shapes are for annotations
+WITHOUT_PAGE = {"__main__", "cli", "demo", "shapes"}
 #: packages in the order of the tutorial; a new one comes after these by itself
 FIRST = ["weights", "edits", "rules", "evidence", "evaluate", "search", "merge", "methods", "engines", "errors"]
 
@@ -58,7 +58,13 @@ def reference(package: ModuleType) -> str:
     name = package.__name__
     head = ["---", f"title: {name.rpartition('.')[2]}", "---", "", f"# {name}", ""]
     module = [f"::: {name}", "    options:", "      members: false", "      show_root_heading: false", "      show_root_toc_entry: false", ""]
-    return "\n".join([*head, *module, *(f"::: {name}.{public}\n" for public in names(package))])
+    return "\n".join([*head, *module, *(f"::: {path(package, public)}\n" for public in names(package))])
+
+
+def path(package: ModuleType, public: str) -> str:
+    """Where a public name is found: in its package, but in its file where the file has the same name."""
+    module = vars(package)[public].__module__
+    return f"{module}.{public}" if module == f"{package.__name__}.{public}" else f"{package.__name__}.{public}"
 
 
 def names(package: ModuleType) -> list[str]:

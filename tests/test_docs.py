@@ -18,7 +18,7 @@ def test_the_site_is_whole(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     for package in (rules, weights, loomweight.errors):
         page = tmp_path / "site" / "packages" / package.__name__.rpartition(".")[2] / "index.html"
-        shown = set(re.findall(rf'id="{re.escape(package.__name__)}\.(\w+)"', page.read_text()))
+        shown = set(re.findall(rf'id="{re.escape(package.__name__)}(?:\.\w+)?\.(\w+)"', page.read_text()))
         public = {name for name, value in vars(package).items() if isinstance(value, type) and value.__module__.startswith(package.__name__)}
         assert public <= shown
     assert "Model soups" in (tmp_path / "site/methods/index.html").read_text()
