@@ -19,6 +19,7 @@ slow:
 
 bench:
 	$(PYTHON) bench/import_cost.py
+	$(PYTHON) bench/write.py
 
 docs:
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
