@@ -55,8 +55,8 @@ class Adapter:
         a, b = self.read(factors.a, work).flatten(1), self.read(factors.b, work).flatten(1)
         scaling = self.config.scaling(factors.module)
         if factors.embedding or flipped:
-            return LowRank(a.T.contiguous(), b.T.contiguous(), scaling)
-        return LowRank(b, a, scaling)
+            return LowRank.of(a.T, b.T, scaling)
+        return LowRank.of(b, a, scaling)
 
     def bias(self, factors: Factors, work: torch.dtype) -> Tensor:
         """The delta of a module's bias."""
