@@ -152,6 +152,17 @@ def test_a_module_and_its_saved_file_agree_on_ties(tmp_path: Path) -> None:
     assert lw.norm(saved.select("*weight") - live.select("*weight")) == 0
 
 
+def test_sets_agree_whichever_name_owns_a_shared_tensor(tmp_path: Path) -> None:
+    module = Tied()
+    save_model(module, str(tmp_path / "x.safetensors"))
+    saved, plain = lw.load(tmp_path / "x.safetensors").select("*.weight"), lw.Weights.of(module.state_dict()).select("*.weight")
+    assert set(saved.physical) != set(plain.physical)
+    assert lw.norm(saved - plain) == lw.norm(plain - saved) == 0
+    module.head.weight = nn.Parameter(module.head.weight.detach().clone())
+    with pytest.raises(errors.TiesDiffer, match=r"^'head\.weight', 'zebra\.weight' shared with another name in one of x and Tied only"):
+        saved - lw.load(module).select("*.weight")
+
+
 def test_metadata_make_ties_only_of_names_that_exist(tmp_path: Path) -> None:
     words = {"format": "a", "author": "nobody", "b": "a", "c": "missing", "a": "a"}
     save_file({"a": torch.ones(2)}, tmp_path / "x.safetensors", words)

@@ -59,6 +59,17 @@ def apply_adapter(base: Weights, path: str | Path, *, label: str | None = None) 
         ShapesDiffer: a product of factors has another shape than the base's tensor.
         TiesDiffer: the adapter replaces one of several names that share a tensor.
         BrokenFile: the adapter is damaged or of a kind that is not understood.
+
+    >>> import torch
+    >>> from safetensors.torch import save_file
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "adapter_config.json").write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 2}')
+    ...     factors = {"up.lora_A.weight": torch.tensor([[1.0, 0.0]]), "up.lora_B.weight": torch.tensor([[1.0], [3.0]])}
+    ...     save_file(factors, Path(folder, "adapter_model.safetensors"))
+    ...     apply_adapter(Weights.of({"up.weight": torch.ones(2, 2)}), folder)["up.weight"]
+    tensor([[3., 1.],
+            [7., 1.]])
     """
     adapter = read_adapter(locate(str(path)))
     fold = Fold(base, adapter)

@@ -23,9 +23,16 @@ def agree(left: Weights, right: Weights) -> None:
         a, b = left.spec[name].shape, right.spec[name].shape
         if a != b:
             raise ShapesDiffer(f"tensor {name!r} has shapes {[a, b]} in {sides}; align or resize them first.")
-    if set(left.physical) != set(right.physical):
-        apart = listed(set(left.ties) ^ set(right.ties))
-        raise TiesDiffer(f"{apart} shared with another name in one of {sides} only; untie() the one where it is shared.")
+    if apart := _sharing(left) ^ _sharing(right):
+        raise TiesDiffer(f"{listed(frozenset().union(*apart))} shared with another name in one of {sides} only; untie() the one where it is shared.")
+
+
+def _sharing(weights: Weights) -> set[frozenset[str]]:
+    """The groups of names that share a tensor; which of them owns it says only how the set was made."""
+    groups = {owner: {owner} for owner in weights.ties.values()}
+    for alias, owner in weights.ties.items():
+        groups[owner].add(alias)
+    return set(map(frozenset, groups.values()))
 
 
 def add(left: Weights, right: Weights) -> Weights:

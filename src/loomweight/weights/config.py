@@ -13,6 +13,12 @@ def config_of(path: str | Path) -> dict[str, Any] | None:
     Raises:
         BrokenFile: it is not JSON, or not an object.
         UnknownName: there is no such path.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "config.json").write_text('{"model_type": "llama"}')
+    ...     config_of(folder)
+    {'model_type': 'llama'}
     """
     found = locate(str(path))
     config = (found if found.is_dir() else found.parent) / "config.json"
