@@ -27,7 +27,7 @@ def options(version: Annotated[bool | None, typer.Option("--version", callback=_
 
 
 #: command -> the module of this package that holds it, in the order of `--help`
-COMMANDS = ("merge", "recipe", "inspect", "diff", "doctor", "methods")
+COMMANDS = ("merge", "recipe", "tune", "repo", "inspect", "diff", "doctor", "methods")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -30,7 +30,7 @@ def side_files(plan: Plan) -> dict[str, bytes]:
         RecipeError: the depth changed and the config does not say in one place how deep the model is.
     """
     folder = reference_folder(plan)
-    found = _copied(folder) if folder else {}
+    found = copied(folder) if folder else {}
     config = config_of_result(plan, folder) if folder else None
     if config is not None:
         found["config.json"] = (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
@@ -61,7 +61,9 @@ def without_local_paths(text: str) -> str:
     return re.sub(r"(?<![\w.:/-])(?:~|[A-Za-z]:)?[/\\](?:[^/\\\s'\"+,\]}]+[/\\])*([^/\\\s'\"+,\]}]+)", r"\1", text)
 
 
-def _copied(folder: Path) -> dict[str, bytes]:
+def copied(folder: Path) -> dict[str, bytes]:
+    """name -> content of the files beside the weights that a merged or fused model takes along; `config.json` is not among them."""
+
     def wanted(name: str) -> bool:
         return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in COPIED)
 

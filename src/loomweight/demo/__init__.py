@@ -1,0 +1,7 @@
+"""The demo: small real models, offline, about a minute. Each station is a file that shows what one part of loomweight does."""
+
+from .models import Row as Row
+from .models import Zoo as Zoo
+from .models import train_zoo as train_zoo
+from .picture import draw as draw
+from .rules_station import station as rules_station
