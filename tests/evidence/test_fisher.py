@@ -263,3 +263,14 @@ def test_an_unknown_kind_gets_the_nearest() -> None:
 def test_labels_that_are_not_needed_may_be_missing() -> None:
     x = numbers(5, 4)
     assert_close(fisher(mlp(), [x], labels="expected")["0.weight"], fisher(mlp(), [(x, labels(5, 3))], labels="expected")["0.weight"])
+
+
+def test_a_batch_too_large_for_memory_goes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for one example's gradients at a time the result is the same."""
+    from loomweight.evidence import per_example
+
+    whole = fisher(mlp(), data(), labels="expected")
+    monkeypatch.setattr(per_example, "_BYTES", 4 * 4 * 66)
+    some = fisher(mlp(), data(), labels="expected")
+    for name in whole:
+        assert_close(some[name], whole[name])
