@@ -42,3 +42,12 @@ Stored as {", ".join(stored)}; arithmetic in float32, rounded once. Seed {recipe
 ```
 """
     return "\n".join(head) + "\n" + body
+
+
+def clean_name(model: str) -> str:
+    """A model as a published text may name it: an absolute path is cut to its last part.
+
+    >>> clean_name("/home/me/models/a"), clean_name("org/name")
+    ('a', 'org/name')
+    """
+    return "+".join(PurePath(part).name if part.startswith(("/", "~")) else part for part in model.split("+"))
