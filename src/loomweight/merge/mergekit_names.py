@@ -5,7 +5,7 @@ Facts about its behaviour are measured (tests/parity); no code of it is used.
 
 from typing import Any
 
-from ..rules import Around, Mean, Rule, Take
+from ..rules import Around, Mean, Rule, Take, karcher, model_stock, multislerp, nuslerp, slerp
 from .method import Method, Numbers, Setup
 from .parameter import Parameter, Reach
 
@@ -40,6 +40,28 @@ def _task_arithmetic(numbers: Numbers, setup: Setup) -> Rule:
     return Around(setup.base, _mean(numbers), scale=numbers["lambda"])  # type: ignore[arg-type]
 
 
+def _slerp(numbers: Numbers, setup: Setup) -> Rule:
+    return slerp(numbers["t"], straight=0.9995)  # type: ignore[arg-type]
+
+
+def _nuslerp(numbers: Numbers, setup: Setup) -> Rule:
+    return nuslerp(numbers.each["weight"], setup.base, bool(numbers["nuslerp_flatten"]), bool(numbers["nuslerp_row_wise"]))  # type: ignore[arg-type]
+
+
+def _multislerp(numbers: Numbers, setup: Setup) -> Rule:
+    if setup.sets == 1:
+        return Take(0)
+    return multislerp(numbers.each["weight"], setup.base, bool(numbers["normalize_weights"]))  # type: ignore[arg-type]
+
+
+def _karcher(numbers: Numbers, setup: Setup) -> Rule:
+    return Take(0) if setup.sets == 1 else karcher(None, numbers["max_iter"], numbers["tol"])  # type: ignore[arg-type]
+
+
+def _model_stock(numbers: Numbers, setup: Setup) -> Rule:
+    return model_stock(setup.base, "row" if numbers["filter_wise"] else "tensor", extrapolate=True)  # type: ignore[arg-type]
+
+
 def _mean(numbers: Numbers) -> Mean:
     """sum_i a_i w_i, divided by the sum of a_i where the recipe says so and that sum is not 0."""
     weights: tuple[float, ...] = numbers.each["weight"]  # type: ignore[assignment]
@@ -47,6 +69,8 @@ def _mean(numbers: Numbers) -> Mean:
 
 
 _NO_TRIM = "task_arithmetic keeps every difference whole; ties, dare_linear, breadcrumbs and della_linear thin them"
+
+_EXACT = "what it guards against is treated exactly"
 
 METHODS = (
     Method("linear", (_weight("every"), _flag("normalize", True)), "plain", _linear),
@@ -57,4 +81,9 @@ METHODS = (
         "origin",
         _task_arithmetic,
     ),
+    Method("slerp", (Parameter("t", low=0, high=1),), "first", _slerp, fewest=2, most=2),
+    Method("nuslerp", (_weight(), _flag("nuslerp_row_wise", False), _flag("nuslerp_flatten", True)), "optional", _nuslerp, fewest=2, most=2),
+    Method("multislerp", (_weight(), _flag("normalize_weights", True), Parameter("eps", default=1e-8, idle=_EXACT)), "optional", _multislerp),
+    Method("karcher", (Parameter("max_iter", "whole", default=10, low=0), Parameter("tol", default=1e-5, low=0)), "plain", _karcher),
+    Method("model_stock", (_flag("filter_wise", False),), "origin", _model_stock, fewest=2),
 )

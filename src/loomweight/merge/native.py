@@ -23,14 +23,15 @@ from .method import Method, Numbers, Setup
 from .parameter import REQUIRED, Parameter
 
 #: rules over other rules: what they are made of cannot be said in one line of YAML
-_WRAPPERS = (rules.Around, rules.Per, rules.Route)
+_WRAPPERS = (rules.Around, rules.Per, rules.PerVector, rules.Route)
 LAMBDA = Parameter("lambda", default=1.0)
 PER = Parameter("per", "word", default="model", words=("model", "layer", "tensor"))
 
 
 def made_by() -> dict[str, Callable[..., Rule]]:
-    """Name in recipes -> the rule class, or the function that makes a rule, for all that `loomweight.rules` exports."""
-    return {_snake(name): thing for name, thing in vars(rules).items() if not name.startswith("_") and _makes_rule(thing)}
+    """Name in recipes -> the function that makes a rule, or else the rule's class, for all that `loomweight.rules` exports."""
+    found = {name: thing for name, thing in vars(rules).items() if not name.startswith("_") and _makes_rule(thing)}
+    return {_snake(name): thing for name, thing in sorted(found.items(), key=lambda one: not inspect.isclass(one[1]))}
 
 
 def native(name: str, thing: Callable[..., Rule], place: Place) -> Method:
