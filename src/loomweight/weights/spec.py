@@ -61,11 +61,39 @@ def spans(numel: int, size: int = BLOCK) -> Iterator[tuple[int, int]]:
 
 
 def cast(entries: Tensor, dtype: torch.dtype, name: str) -> Tensor:
-    """Round once to `dtype`; a finite value that does not fit raises `Overflow` with the tensor's name."""
+    """Round once to `dtype`, half to even; a finite value that does not fit raises `Overflow` with the tensor's name.
+
+    NaN and Inf stay what they are, where the dtype has them.
+    """
     if entries.dtype == dtype:
         return entries
-    out = entries.to(dtype)
-    narrow = dtype.is_floating_point and torch.finfo(dtype).max < torch.finfo(torch.float32).max
-    if narrow and entries.numel() and (lost := entries.abs().max().item()) > torch.finfo(dtype).max:
-        raise Overflow(f"tensor {name!r} holds {lost:.6g}, beyond the largest {dtype} ({torch.finfo(dtype).max:.6g}); save it with a wider dtype.")
-    return out
+    if not dtype.is_floating_point or not entries.dtype.is_floating_point or torch.finfo(entries.dtype).max <= torch.finfo(dtype).max:
+        return entries.to(dtype)
+    entries = entries if entries.dtype.itemsize > 1 else entries.float()
+    if entries.numel():
+        _check_fits(entries, dtype, name)
+    if entries.dtype == torch.float64 and dtype != torch.float32:
+        entries = _odd(entries)
+    return entries.to(dtype)
+
+
+def _check_fits(entries: Tensor, dtype: torch.dtype, name: str) -> None:
+    limit = torch.finfo(dtype).max
+    low, high = torch.aminmax(entries)
+    if -limit <= low.item() and high.item() <= limit:
+        return
+    suspects = entries[entries.isfinite()] if torch.tensor(torch.inf).to(dtype).float().isinf() else entries[~entries.isnan()]
+    if suspects.numel() and (lost := suspects.abs().max().item()) > limit:
+        raise Overflow(f"tensor {name!r} holds {lost:.6g}, beyond the largest {dtype} ({limit:.6g}); save it with a wider dtype.")
+
+
+def _odd(entries: Tensor) -> Tensor:
+    """float64 as float32, cut off towards zero, the last bit set where something was cut: rounded again, it is rounded as if once.
+
+    Torch goes from float64 to half precision through float32, which rounds twice. (Boldo and Melquiond, "When double rounding
+    is odd", 2005.)
+    """
+    near = entries.float()
+    back = near.double()
+    bits = near.view(torch.int32) - (back.abs() > entries.abs()).int()
+    return (bits | (back != entries).int()).view(torch.float32).where(entries.isfinite(), near)

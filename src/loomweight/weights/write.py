@@ -195,12 +195,17 @@ def _complete(pour: _Pour, beside: Mapping[str, bytes], overwrite: bool, progres
             synced(place.folder)
             place.publish(overwrite)
         journal.drop()
-    except BaseException as error:
-        ours = isinstance(error, OutputError) or not isinstance(error, LoomweightError)
-        if not (ours and journal.begun):
+    except OutputError as error:
+        if not journal.begun:
             journal.drop()
-        elif isinstance(error, OutputError):
-            raise OutputError(f"{error} What is done is kept in {place.partial}: go on with resume=True, or delete it.") from error
+            raise
+        raise OutputError(f"{error} What is done is kept in {place.partial}: go on with resume=True, or delete it.") from error
+    except LoomweightError:  # of the data: what mends it makes another plan
+        journal.drop()
+        raise
+    except BaseException:
+        if not journal.begun:
+            journal.drop()
         raise
     with telling(place.target):
         sync(place.target.parent)
