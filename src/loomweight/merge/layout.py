@@ -16,7 +16,7 @@ from ..errors import RecipeError
 _CONTAINERS = ("layers", "layer", "h", "block", "blocks", "resblocks", "resblock", "transformer_blocks")
 
 # at the input of a stack: embeddings, positions, patches, the first convolutions; `embed_out` and `pre_classifier` are not
-_INPUT = re.compile(r"embed(?!_out)|embd|(^|\.)w[tp]e\.|(^|\.)conv\d*\.|patch|position|rotary|relative_pe|cls_token|_pre\.|(^|\.)pre_layernorm|stem")
+_INPUT = re.compile(r"embed(?!_out)|embd|(^|\.)w[tp]e\.|(^|\.)conv\d*\.|patch|position|rotary|relative_pe|cls_token|_pre\.|(^|\.)pre_lay|stem")
 _OUTPUT = re.compile(r"norm|ln_f|head|classifier|pooler|score|output|final|post|predictions|projector|embed_out|vocab|cls\.|adapter")
 
 
