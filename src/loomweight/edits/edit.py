@@ -1,7 +1,7 @@
 """What an edit is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from torch import Tensor
@@ -38,4 +38,8 @@ class Edit(ABC):
 
     def on_stream(self, stream: int) -> Self:
         """The same edit for the `stream`-th of several sets: random edits draw other numbers there, the rest stay as they are."""
+        return self
+
+    def restricted(self, kept: Sequence[int]) -> Self:
+        """The same edit when only the sets `kept` of several are left: what belongs to a set goes with it."""
         return self

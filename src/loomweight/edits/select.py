@@ -151,13 +151,13 @@ class _Search:
         return bracket if bracket != tried else (alone, alone)
 
     def _pass(self, bracket: tuple[float, float]) -> list[Tally]:
-        total = sum(numel for _, numel in self.tensors)
+        places = range(len(self.tensors))
+        return [self._tally(0, bracket)] if len(places) == 1 else list(current().map(lambda place: self._tally(place, bracket), places))
 
-        def one(index: int) -> Tally:
-            read, numel = self.tensors[index]
-            return tally(read, numel, bracket, self.most * numel // total, self.names[index], self.dtype)
-
-        return [one(0)] if len(self.tensors) == 1 else list(current().map(one, range(len(self.tensors))))
+    def _tally(self, place: int, bracket: tuple[float, float]) -> Tally:
+        read, numel = self.tensors[place]
+        most = self.most * numel // sum(numel for _, numel in self.tensors)
+        return tally(read, numel, bracket, most, self.names[place], self.dtype)
 
     def _missed(self, low: float, high: float, above: int, within: int) -> None:
         self.low, self.high, self.above, self.within = low, high, above, within

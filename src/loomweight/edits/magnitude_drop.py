@@ -1,0 +1,112 @@
+"""Drop entries at random, small ones more often.
+
+Paper: DELLA-Merging: Reducing Interference in Model Merging through Magnitude-Based Sampling (2024,
+https://arxiv.org/abs/2406.11617), the step MagPrune. Original code: https://github.com/declare-lab/della.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import BadParameter
+from ..shapes import Float
+from ..weights import BLOCK, Block, Spec
+from ..weights.spec import spans
+from .draws import Draws
+from .edit import Edit
+from .only import only
+from .ranges import within
+from .ranks import midranks, outrank
+from .rows import by_rows, width
+from .tally import numbers
+
+
+@dataclass(frozen=True)
+class MagnitudeDrop(Edit):
+    """x -> m x / p with m = 1 with probability p = density - epsilon + 2 epsilon r / (c - 1), else 0: the expectation is x.
+
+    r is the rank of |x| in its row of c entries, 0 for the smallest; equal magnitudes share the mean of their ranks, so that
+    the mean of p over a row is `density` whatever the values. A row is what belongs to one index of the first axis; a vector
+    is one row; p = density where a row has one entry.
+
+    The authors' code orders equal magnitudes arbitrarily and divides by p, as here. mergekit draws with the same p, but
+    rescales so that the sum of magnitudes stays what it was, KeepNorm(MagnitudeDrop(density, epsilon, rescale=False)), and
+    ranks along the second axis where a tensor has more than two.
+
+    Args:
+        density: the mean probability of being kept, from 0 to 1; 1 keeps all, whatever epsilon is.
+        epsilon: half the range of p; density - epsilon and density + epsilon must be from 0 to 1.
+        rescale: divide by p.
+        seed: other seeds draw other entries. Two random edits in a row need two seeds.
+        stream: the number of the set among several; `on_stream` sets it.
+
+    Raises:
+        BadParameter: density or a probability is not from 0 to 1.
+
+    >>> MagnitudeDrop(0.5, 0.5, rescale=False).apply(torch.tensor([3.0, 1.0]), "w")
+    tensor([3., 0.])
+    """
+
+    density: float
+    epsilon: float = 0.1
+    rescale: bool = True
+    seed: int = 0
+    stream: int = 0
+
+    def __post_init__(self) -> None:
+        within(self, "density", 0, 1)
+        within(self, "epsilon", 0, 0.5)
+        low, high = self._range
+        if 0 < self.density < 1 and (low < -1e-12 or high > 1 + 1e-12):
+            raise BadParameter(f"MagnitudeDrop: density - epsilon and density + epsilon must be from 0 to 1, found {low:g} and {high:g}.")
+
+    def on_stream(self, stream: int) -> Self:
+        """Draw other numbers for the `stream`-th of several sets."""
+        return replace(self, stream=stream)
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        return self.density - self.epsilon, self.density + self.epsilon
+
+    def bind(self, name: str, spec: Spec, read: Block) -> Block:
+        """With `rescale`, rank rows when they are read; without, draw the mask now and keep one bit an entry."""
+        if self.density == 1 or not spec.numel:
+            return read
+        if self.density == 0:
+            return lambda lo, hi: torch.zeros_like(read(lo, hi))
+        draws, columns = Draws(("MagnitudeDrop", self.seed, self.stream, name), spec.numel), width(spec)
+        if self.rescale:
+            return by_rows(read, columns, lambda rows, first: self._rescaled(rows, draws, first))
+        bits = self._mask(read, draws, columns)
+        return lambda lo, hi: only(read(lo, hi), _unpacked(bits, lo, hi))
+
+    def _rescaled(self, rows: Float[Tensor, "r c"], draws: Draws, first: int) -> Float[Tensor, "r c"]:
+        columns = rows.shape[1]
+        share = midranks(numbers(rows.abs())) / (columns - 1) if columns > 1 else np.full(rows.shape, 0.5)
+        low, high = self._range
+        p = (low + (high - low) * share).reshape(-1)
+        below, at, u = draws.between(low, high, first * columns, first * columns + rows.numel())
+        below[at] = (u - low) / (high - low) < share.reshape(-1)[at]
+        kept = only(rows.reshape(-1), torch.from_numpy(below))
+        return (kept / torch.from_numpy(np.where(p > 0, p, 1)).to(kept)).reshape(rows.shape)
+
+    def _mask(self, read: Block, draws: Draws, columns: int) -> NDArray[np.uint8]:
+        """Which entries are kept, eight to a byte; rows are taken eight at a time, so that bytes are whole."""
+        low, high = self._range
+        parts = []
+        for lo, hi in spans(draws.numel, columns * max(8, BLOCK // columns // 8 * 8)):
+            rows = numbers(read(lo, hi).abs()).reshape(-1, columns)
+            below, at, u = draws.between(low, high, lo, hi)
+            share = (u - low) / (high - low)
+            below[at] = outrank(rows, at, share * (columns - 1)) if columns > 1 else share < 0.5
+            parts.append(np.packbits(below))
+        return np.concatenate(parts)
+
+
+def _unpacked(bits: NDArray[np.uint8], lo: int, hi: int) -> Tensor:
+    first = lo // 8
+    return torch.from_numpy(np.unpackbits(bits[first : -(-hi // 8)])[lo - 8 * first : hi - 8 * first].view(np.bool_))
