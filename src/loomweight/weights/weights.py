@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
-import torch
+import torch  # noqa: F401 (the examples use it)
 from torch import Tensor
 
 from ..errors import BadParameter, unknown

@@ -96,6 +96,7 @@ def write(
     (KeyboardInterrupt) or out of disk, the partial stays, and `resume=True` goes on from it: what it holds is verified by
     digest, and only what is missing or damaged is computed again. On errors of the data (overflow, NaN where the rule refuses
     it, a broken input) the partial is removed. Without `resume` the partial of a dead process is replaced.
+    State dicts, modules and functions have no identity beyond their process, so sets made of them are resumed within it only.
 
     Tied tensors are written once and named in the header. A folder that is empty counts as no output.
 
