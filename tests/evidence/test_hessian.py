@@ -38,15 +38,15 @@ def test_unbiased_with_the_variance_of_the_formula() -> None:
     """One probe's error of entry i has mean 0 and variance sum_{j != i} H_ij^2."""
     half = numbers(5, 5, seed=3)
     matrix = half + half.T
-    draws = torch.stack([hessian_diagonal(Point(5), [torch.ones(1)], quadratic(matrix), seed=seed)["at"] for seed in range(800)])
+    draws = torch.stack([hessian_diagonal(Point(5), [torch.ones(1)], quadratic(matrix), seed=seed)["at"] for seed in range(300)])
     variance = (matrix**2).sum(1) - matrix.diagonal() ** 2
-    assert ((draws.mean(0) - matrix.diagonal()).abs() < 5 * (variance / 800).sqrt()).all()
-    assert_close(draws.var(0), variance, rtol=0.25, atol=0)
+    assert ((draws.mean(0) - matrix.diagonal()).abs() < 5 * (variance / 300).sqrt()).all()
+    assert_close(draws.var(0), variance, rtol=0.35, atol=0)  # 300 draws tell a variance to about 8 %, five times that is allowed
 
 
 def test_more_probes_are_their_mean() -> None:
     matrix = numbers(4, 4) + numbers(4, 4).T
-    one, many = (hessian_diagonal(Point(4), [torch.ones(1)], quadratic(matrix), probes=n)["at"] for n in (1, 4000))
+    one, many = (hessian_diagonal(Point(4), [torch.ones(1)], quadratic(matrix), probes=n)["at"] for n in (1, 1500))
     assert not torch.allclose(one, matrix.diagonal(), atol=0.3)
     assert_close(many, matrix.diagonal(), atol=0.3, rtol=0)
 

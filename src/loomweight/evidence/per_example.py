@@ -4,7 +4,8 @@ The rows of an example are numbers v_1 ... v_K that depend on the parameters; wh
 
     sum over examples, sum over k of (d v_k / d parameter)^2.
 
-Vectorized over examples by torch.func where the model allows it; else example by example, which is said once.
+Vectorized over examples by torch.func where the model allows it and is small enough for several gradients to be held at once;
+else example by example, which costs no more on a CPU. A model that should vectorize and does not is named once.
 """
 
 import warnings
@@ -20,7 +21,9 @@ from .gradients import Called
 
 #: (the model, a batch of one example, what belongs to it) -> rows of K numbers
 Rows = Callable[[nn.Module, Any, Tensor], Tensor]
-_BYTES = 1 << 28
+#: room for the gradients of several examples: on a CPU they should not leave the cache far behind
+_BYTES = {"cpu": 1 << 25}
+_BYTES_ELSEWHERE = 1 << 30
 
 
 class SquaredGradients:
@@ -36,8 +39,9 @@ class SquaredGradients:
         self.called = Called(model, rows)
         self.parameters = parameters
         each = sum(parameter.numel() * parameter.element_size() for parameter in parameters.values())
-        self.at_once = max(1, _BYTES // max(1, 4 * each))
-        self.vectorized = True
+        room = _BYTES.get(next((parameter.device.type for parameter in parameters.values()), "cpu"), _BYTES_ELSEWHERE)
+        self.at_once = max(1, room // max(1, 4 * each))
+        self.vectorized = self.at_once > 1
 
     def __call__(self, batch: Any, extras: Tensor) -> dict[str, Tensor]:
         """The sums over the batch, in the parameters' dtypes or float32, whichever is wider."""
