@@ -68,9 +68,9 @@ def test_the_first_condition_that_holds_decides() -> None:
     ],
 )
 def test_values_of_the_wrong_kind_or_range(parameter: Parameter, value: object, words: str) -> None:
-    for given in (value, (value, value)):  # alone, or within a gradient
+    for told in (value, (value, value)):  # alone, or within a gradient
         with pytest.raises(RecipeError, match=words):
-            parameter.typed(Setting((Condition(given, None, HERE),), HERE))  # type: ignore[arg-type]
+            parameter.typed(Setting((Condition(told, None, HERE),), HERE))  # type: ignore[arg-type]
 
 
 def test_words_that_are_numbers_interpolate_as_numbers() -> None:
@@ -83,5 +83,5 @@ def test_a_whole_number_between_two_is_refused_where_it_is_not_whole() -> None:
     parameter = Parameter("max_iter", "whole")
     [condition] = parameter.typed(Setting((Condition((1, 2), None, HERE),), HERE)).conditions
     assert parameter.value(condition, 1) == 2
-    with pytest.raises(RecipeError, match="max_iter must be a whole number, found 1.5"):
+    with pytest.raises(RecipeError, match=r"max_iter must be a whole number, found 1\.5"):
         parameter.value(condition, 0.5)

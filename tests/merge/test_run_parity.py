@@ -23,7 +23,7 @@ def test_a_recipe_gives_what_mergekit_gives(name: str) -> None:
     assert set(merged.names) == set(expected)
     for tensor, numbers in expected.items():
         found = torch.tensor(fingerprint(merged[tensor]), dtype=torch.float64)
-        torch.testing.assert_close(found, torch.tensor(numbers, dtype=torch.float64), rtol=2e-5, atol=2e-5, msg=lambda words: f"{tensor}: {words}")
+        assert torch.allclose(found, torch.tensor(numbers, dtype=torch.float64), rtol=2e-5, atol=2e-5), (tensor, found, numbers)
 
 
 def test_that_parity_can_fail() -> None:

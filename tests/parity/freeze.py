@@ -30,7 +30,8 @@ def main() -> None:
             found[name] = {tensor: fingerprint(value) for tensor, value in sorted(load_file(f"out{i}/model.safetensors").items())}
     header = {"mergekit": version("mergekit"), "torch": version("torch"), "device": "cpu", "options": "defaults, random_seed 0"}
     lines = [f"{json.dumps(name)}: {json.dumps(tensors)}" for name, tensors in found.items()]
-    (here / "frozen.json").write_text('{"made_with": %s,\n"results": {\n%s\n}}\n' % (json.dumps(header), ",\n".join(lines)))
+    results = ",\n".join(lines)
+    (here / "frozen.json").write_text(f'{{"made_with": {json.dumps(header)},\n"results": {{\n{results}\n}}}}\n')
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ parameters:
     "ties, not normalized": _WEIGHTS + _BASE + "merge_method: ties\nparameters: {normalize: false, lambda: 0.9, int8_mask: true}\n",
     "ties, rescaled": _WEIGHTS + _BASE + "merge_method: ties\nparameters: {rescale: true}\n",
     "ties, gradient of density": "base_model: base\nmerge_method: ties\nmodels: [{model: one}, {model: two}]\nparameters: {weight: 1, density: [0.2, 1]}\n",
-    "ties, a weight below zero": "base_model: base\nmerge_method: ties\nmodels: [{model: one, parameters: {weight: 1}}, {model: two, parameters: {weight: -0.5}}]\nparameters: {density: 0.6}\n",
+    "ties, a weight below zero": _BASE
+    + "merge_method: ties\nmodels: [{model: one, parameters: {weight: 1}}, {model: two, parameters: {weight: -0.5}}]\nparameters: {density: 0.6}\n",
     "dare_ties, dense": _TWO + _BASE + "merge_method: dare_ties\n",
     "dare_linear, dense": _TWO + _BASE + "merge_method: dare_linear\n",
     "della, dense": _TWO + _BASE + "merge_method: della\n",
@@ -73,7 +74,8 @@ parameters:
     "breadcrumbs": _WEIGHTS + _BASE + "merge_method: breadcrumbs\nparameters: {gamma: 0.1}\n",
     "breadcrumbs, rescaled": _WEIGHTS + _BASE + "merge_method: breadcrumbs\nparameters: {gamma: 0.1, rescale: true}\n",
     "breadcrumbs_ties": _WEIGHTS + _BASE + "merge_method: breadcrumbs_ties\nparameters: {gamma: 0.05}\n",
-    "breadcrumbs_ties, more dropped than there is": "base_model: base\nmerge_method: breadcrumbs_ties\nmodels: [{model: one}, {model: two}]\nparameters: {weight: 1, density: 0.95, gamma: 0.2}\n",
+    "breadcrumbs_ties, more dropped than there is": _BASE
+    + "merge_method: breadcrumbs_ties\nmodels: [{model: one}, {model: two}]\nparameters: {weight: 1, density: 0.95, gamma: 0.2}\n",
     "sce": _THREE + _BASE + "merge_method: sce\nparameters: {select_topk: 0.3}\n",
     "sce, all": _THREE + _BASE + "merge_method: sce\n",
     "nearswap": "merge_method: nearswap\nbase_model: base\nmodels: [{model: base}, {model: one}]\nparameters: {t: 0.02}\n",

@@ -20,7 +20,7 @@ def explain(plan: Plan) -> str:
       h.{0-1}.w  2 x [2, 3] float32, 48 bytes
     """
     recipe = plan.recipe
-    title = f"{recipe.name or 'result'}: {recipe.method} of {', '.join(plan.inputs)}"
+    title = f"{recipe.name or 'result'}: {recipe.method} of {', '.join(recipe.models)}"
     lines = [title, *(line for group in plan.groups for line in _group(plan, group)), *_totals(plan)]
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
 

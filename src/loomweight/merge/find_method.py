@@ -22,11 +22,11 @@ def find_method(name: str, place: Place) -> Method:
     for method in METHODS:
         if _plain(method.name) == wanted:
             return method
-    ours = made_by()
-    for key, thing in ours.items():
-        if _plain(key) == wanted:
-            return native(key, thing, place)
-    raise place.error(f"{unknown('merge method', name, {method.name for method in METHODS} | set(ours))}.")
+    ours = {_plain(key): (key, thing) for key, thing in made_by().items()}
+    if wanted in ours:
+        return native(*ours[wanted], place)
+    known = {plain: key for plain, (key, _) in ours.items()} | {_plain(method.name): method.name for method in METHODS}
+    raise place.error(f"{unknown('merge method', name, known.values())}.")
 
 
 def _plain(name: str) -> str:
