@@ -115,7 +115,9 @@ def test_what_stands_before_the_layers_and_what_behind(name: str, before: bool) 
 def two_towers(value: float) -> Weights:
     value = float(value)
     tower = {f"{side}.block.{i}.w": torch.tensor([value + i / 10]) for side in ("encoder", "decoder") for i in range(3)}
-    return Weights.of({"shared.weight": torch.tensor([value]), **tower, "encoder.final_layer_norm.w": torch.tensor([value]), "lm_head.w": torch.tensor([value])})
+    return Weights.of(
+        {"shared.weight": torch.tensor([value]), **tower, "encoder.final_layer_norm.w": torch.tensor([value]), "lm_head.w": torch.tensor([value])}
+    )
 
 
 def test_modules_give_every_stack_slices_of_its_own() -> None:
@@ -128,7 +130,13 @@ def test_modules_give_every_stack_slices_of_its_own() -> None:
     """
     found = firsts(planned(text, {"a": two_towers(1), "b": two_towers(2)}).weights())
     assert [found[f"decoder.block.{i}.w"] for i in range(4)] == [1, 2, 2.1, 2.2]
-    assert [found[name] for name in ("encoder.block.0.w", "encoder.block.1.w", "encoder.final_layer_norm.w", "shared.weight", "lm_head.w")] == [2.1, 2.2, 2, 1, 1]
+    assert [found[name] for name in ("encoder.block.0.w", "encoder.block.1.w", "encoder.final_layer_norm.w", "shared.weight", "lm_head.w")] == [
+        2.1,
+        2.2,
+        2,
+        1,
+        1,
+    ]
 
 
 def test_every_stack_has_depths_of_its_own() -> None:

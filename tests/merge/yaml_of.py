@@ -20,7 +20,11 @@ def planned(text: str, inputs: dict[str, Weights]) -> Plan:
 def stack(value: float, layers: int = 3, prefix: str = "model.layers", **more: torch.Tensor) -> Weights:
     """A model whose every entry says where it comes from: value, + the layer's number / 10."""
     tensors = {f"{prefix}.{i}.{rest}": torch.full((2,), float(value + i / 10)) for i in range(layers) for rest in ("attn.w", "mlp.w")}
-    ends = {"model.embed_tokens.weight": torch.full((3,), float(value)), "model.norm.weight": torch.full((2,), float(value)), "lm_head.weight": torch.full((3,), float(value))}
+    ends = {
+        "model.embed_tokens.weight": torch.full((3,), float(value)),
+        "model.norm.weight": torch.full((2,), float(value)),
+        "lm_head.weight": torch.full((3,), float(value)),
+    }
     return Weights.of({**tensors, **ends, **more}, label=f"m{value:g}")
 
 
