@@ -84,6 +84,6 @@ def test_nothing_to_search_and_evaluators_that_are_not_there(tmp_path, monkeypat
 
 
 def test_an_evaluator_with_too_few_numbers(draft, tmp_path) -> None:
-    with pytest.raises(BadParameter, match=r"gave 'left'; there is no 'right'|no trial has finished"):
+    with pytest.raises(BadParameter, match="gave 'left'; there is no 'right'"):
         tune(draft, lambda w: {"left": 1.0}, tmp_path / "s", {"left": "min", "right": "min"}, Budget(trials=2))
     assert json.loads((tmp_path / "s" / "study.jsonl").read_text().splitlines()[0])["objectives"] == {"left": "min", "right": "min"}

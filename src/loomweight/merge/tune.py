@@ -64,12 +64,15 @@ def tune(draft: Draft, evaluate: Evaluator, out: Path, objectives: Mapping[str, 
     stages = stages or Stages()
 
     def judge(values: Mapping[str, Any]) -> Sequence[float]:
-        weights = plans(draft.recipes(values), stages)[-1].promised()
-        return _row(evaluate(weights), tuple(objectives))
+        told = evaluate(plans(draft.recipes(values), stages)[-1].promised())
+        return _row(told, tuple(objectives))
 
     out.mkdir(parents=True, exist_ok=True)
     with Study(space, objectives, sampler=budget.sampler, seed=budget.seed, storage=out / "study.jsonl") as study:
-        study.run(judge, budget.trials)
+        try:
+            study.run(judge, budget.trials)
+        except _Useless as error:
+            raise BadParameter(str(error)) from None
         chosen = (study.best,) if len(objectives) == 1 else study.front
         _table(out / "trials.csv", space, objectives, study.trials)
     names = ["best.yaml"] if len(objectives) == 1 else [f"front-{i}.yaml" for i in range(len(chosen))]
@@ -121,12 +124,19 @@ def _dimension(mark: Search) -> Dimension:
     return Int(mark.low, mark.high, mark.log) if mark.whole else Float(mark.low, mark.high, mark.log)
 
 
+class _Useless(Exception):
+    """The evaluator does not give what was asked for: no trial can succeed, so the search stops."""
+
+
 def _row(told: object, objectives: tuple[str, ...]) -> Sequence[float]:
     if isinstance(told, Mapping):
         if lacking := [name for name in objectives if name not in told]:
-            raise BadParameter(f"the evaluator gave {', '.join(map(repr, told))}; there is no {lacking[0]!r} among them.")
+            raise _Useless(f"the evaluator gave {', '.join(map(repr, told))}; there is no {lacking[0]!r} among them.")
         return [float(told[name]) for name in objectives]
-    return [float(value) for value in told] if isinstance(told, Sequence) else [float(told)]  # type: ignore[arg-type]
+    row = [float(value) for value in told] if isinstance(told, Sequence) else [float(told)]  # type: ignore[arg-type]
+    if len(row) != len(objectives):
+        raise _Useless(f"the evaluator gave {len(row)} numbers for {len(objectives)} objectives ({', '.join(objectives)}); name them with --objective.")
+    return row
 
 
 def _written(path: Path, draft: Draft, trial: Trial) -> Path:

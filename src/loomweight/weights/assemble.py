@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BrokenFile
-from .order import natural
+from .order import natural, owner
 from .spec import Block
 from .store import Store
 from .weights import Weights
@@ -36,4 +36,4 @@ def _ties(order: list[str], home: dict[str, Store]) -> dict[str, str]:
     groups: dict[tuple[int, str], list[str]] = defaultdict(list)
     for name in order:
         groups[id(home[name]), home[name].ties.get(name, name)].append(name)
-    return {alias: owner for owner, *aliases in groups.values() for alias in aliases}
+    return {alias: first for group in groups.values() if (first := owner(group)) for alias in group if alias != first}

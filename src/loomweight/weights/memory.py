@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..errors import BrokenFile
+from .order import owner
 from .spec import Block, Spec
 from .weights import Weights
 
@@ -35,16 +36,13 @@ def from_module(module: nn.Module, label: str = "") -> Weights:
 
 
 def shared(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """alias -> owner for the names whose tensors are one and the same view of memory; the first name owns."""
-    owners: dict[tuple[object, ...], str] = {}
-    ties: dict[str, str] = {}
+    """alias -> owner for the names whose tensors are one and the same view of memory; `owner` says which of them owns."""
+    groups: dict[tuple[object, ...], list[str]] = {}
     for name, tensor in tensors.items():
-        if not tensor.numel():
-            continue
-        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, str(tensor.device))
-        if owners.setdefault(place, name) != name:
-            ties[name] = owners[place]
-    return ties
+        if tensor.numel():
+            place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, str(tensor.device))
+            groups.setdefault(place, []).append(name)
+    return {alias: first for group in groups.values() if (first := owner(group)) for alias in group if alias != first}
 
 
 def _kind(value: object) -> str:

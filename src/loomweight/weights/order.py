@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 
 _DIGITS = re.compile(r"([0-9]+)")
+# input embeddings in the architectures of transformers; in T5 and BART `shared` stands before the two that share it
+_EMBEDDING = re.compile(r"(^|\.)(shared|wte|tok_embeddings|word_embeddings|embed_tokens|embed_in|token_embedding)\.weight$")
 
 
 def natural(names: Iterable[str]) -> list[str]:
@@ -13,6 +15,15 @@ def natural(names: Iterable[str]) -> list[str]:
     ['b', 'h.9.b', 'h.9.w', 'h.10.w']
     """
     return sorted(names, key=_key)
+
+
+def owner(names: Iterable[str]) -> str:
+    """Which of the names that share a tensor stores it: an input embedding, as every reader of tied models expects, else the first.
+
+    >>> owner(["lm_head.weight", "model.embed_tokens.weight"]), owner(["b", "a"])
+    ('model.embed_tokens.weight', 'a')
+    """
+    return min(names, key=lambda name: (not _EMBEDDING.search(name), _key(name)))
 
 
 def _key(name: str) -> tuple[list[tuple[int, str]], str]:

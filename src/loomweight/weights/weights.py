@@ -187,6 +187,8 @@ def _word(value: object) -> str:
         return value.fingerprint
     if isinstance(value, tuple):
         return f"({','.join(map(_word, value))})"
+    if isinstance(value, Tensor):
+        return hashlib.sha256(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
     if is_dataclass(value):
         return f"{type(value).__qualname__}{_word(tuple(getattr(value, field.name) for field in fields(value)))}"
     return repr(value)
