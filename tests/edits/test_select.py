@@ -44,8 +44,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None)
-@given(n=st.sampled_from([1, 2, 7, 3000, 70_000, 300_001]), share=st.floats(0, 1), seed=st.integers(0, 99))
+@settings(max_examples=6, deadline=None)
+@given(n=st.sampled_from([1, 2, 7, 3000, 70_000, 140_001]), share=st.floats(0, 1), seed=st.integers(0, 99))
 def test_the_cut_keeps_what_a_stable_sort_puts_first(kind: str, n: int, share: float, seed: int) -> None:
     x = KINDS[kind](torch.randn(n, generator=torch.Generator().manual_seed(seed)))
     for k in {round(share * n), int((x > 0).sum()), int((x >= 1).sum())}:
