@@ -1,9 +1,9 @@
 """The models that a recipe names: where they are, and their weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from ..errors import LoomweightError
+from ..errors import LoomweightError, UnknownName
 from ..weights import Weights
 from ..weights.adapter import apply_adapter
 from ..weights.load import load
@@ -39,8 +39,12 @@ def opener(recipe: Recipe) -> Callable[[str], Weights]:
     return lambda name: load(located(recipe, name), label=name)
 
 
-def opened(recipe: Recipe, made: Mapping[str, Weights] | None = None) -> dict[str, Weights]:
-    """Model -> its weights, for all that the recipe merges; headers only. `made` has the results of other documents by name.
+def opened(recipe: Recipe, made: Mapping[str, Weights] | None = None, names: Iterable[str] = ()) -> dict[str, Weights]:
+    """Model -> its weights, for all that the recipe merges; headers only.
+
+    Args:
+        made: the results of other documents, by name.
+        names: the names of all documents, for messages.
 
     Raises:
         LoomweightError: a model is not there or broken; the message gives the line that names it.
@@ -49,6 +53,9 @@ def opened(recipe: Recipe, made: Mapping[str, Weights] | None = None) -> dict[st
     for model, place in recipe.models.items():
         try:
             found[model] = _open(recipe, model, made or {})
+        except UnknownName as error:
+            others = ", ".join(repr(name) for name in names if name != recipe.name)
+            raise UnknownName(f"{place}: {error}{f' Documents of this file: {others}.' if others else ''}") from error
         except LoomweightError as error:
             raise type(error)(f"{place}: {error}") from error
     return found

@@ -48,6 +48,11 @@ def plan(recipe: Recipe, inputs: Mapping[str, Weights], load: "Callable[[str], W
     return result
 
 
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `RecipeError` for a mistake that shows without the models: an unknown method or parameter, a value out of range."""
+    Resolver(recipe, find_method(recipe.method, recipe.method_place))
+
+
 def _groups(found: list[Slot], resolver: Resolver, ties: Mapping[str, str]) -> tuple[tuple[Group, ...], list[str]]:
     tables: dict[object, tuple[Numbers, Slot, dict[str, tuple[str, ...]]]] = {}
     keys: dict[str, object] = {}

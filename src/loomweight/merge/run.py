@@ -14,7 +14,7 @@ from .graph import finals, in_order
 from .inputs import opened, opener
 from .pick import device_of
 from .plan import Plan
-from .planning import plan
+from .planning import check_recipe, plan
 from .read import read_recipes
 from .recipe import Recipe
 
@@ -87,8 +87,11 @@ def plans(recipes: Sequence[Recipe], stages: Stages | None = None) -> list[Plan]
     stages = stages or Stages()
     done: list[Plan] = []
     made: dict[str, Weights] = {}
-    for recipe in in_order(recipes):
-        inputs = stages.prepare(recipe, opened(recipe, made))
+    names = [recipe.name for recipe in recipes if recipe.name]
+    for recipe in (ordered := in_order(recipes)):
+        check_recipe(recipe)
+    for recipe in ordered:
+        inputs = stages.prepare(recipe, opened(recipe, made, names))
         planned = plan(recipe, inputs, opener(recipe))
         for check in stages.checks:
             check(planned)
