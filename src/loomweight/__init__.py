@@ -8,17 +8,17 @@ tensor([2., 3.])
 
 import torch as torch
 
+from . import edits as edits
 from . import engines as engines
 from . import errors as errors
+from . import rules as rules
 from . import weights as weights
+from .rules import combine as combine
 from .weights import Spec as Spec
 from .weights import Weights as Weights
 from .weights import apply_adapter as apply_adapter
 from .weights import load as load
 from .weights import save as save
-from . import edits as edits
-from . import rules as rules
-from .rules import combine as combine
 from .weights.gram import dot as dot
 from .weights.gram import gram as gram
 from .weights.gram import norm as norm

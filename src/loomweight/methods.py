@@ -109,7 +109,7 @@ def _needs(thing: object) -> tuple[str, ...]:
     required = {name for name, default in _fields(thing) if default is MISSING}
     needs = ["base" for name in required if name == "base"] + ["evidence" for name in required if name in ("evidence", "grams", "masks")]
     fewest = getattr(thing, "fewest", 1)
-    return tuple([*needs, *([f"{fewest} sets"] if fewest > 1 else [])])
+    return (*needs, *([f"{fewest} sets"] if fewest > 1 else []))
 
 
 def _parameters(thing: object) -> tuple[str, ...]:

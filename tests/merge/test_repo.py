@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(repo) -> None:
 
 
 def test_an_empty_round_cannot_be_fused(repo) -> None:
-    with pytest.raises(TooFewSets, match="round 0 of .* has no contribution"):
+    with pytest.raises(TooFewSets, match=r"round 0 of .* has no contribution"):
         repo.fuse()
     assert repo.round == 0
 

@@ -21,7 +21,8 @@ def outcome(tmp_path: Path):
     for name in ("base", "a", "b"):
         tuned = {key: value + (0.1 * torch.randn(6, 5) if name != "base" else 0) for key, value in base.items()}
         lw.save(tuned, tmp_path / name / "model.safetensors")
-    text = "merge_method: task_arithmetic\nbase_model: TMP/base\nmodels: [{model: TMP/a, parameters: {weight: 0.5}}, {model: TMP/b, parameters: {weight: 0.25}}]\n"
+    models = "[{model: TMP/a, parameters: {weight: 0.5}}, {model: TMP/b, parameters: {weight: 0.25}}]"
+    text = f"merge_method: task_arithmetic\nbase_model: TMP/base\nmodels: {models}\n"
     (tmp_path / "r.yaml").write_text(text.replace("TMP", str(tmp_path)))
     return run(tmp_path / "r.yaml", tmp_path / "out")
 

@@ -136,10 +136,10 @@ def test_what_is_missing_or_wrong_is_named() -> None:
     assert lw.combine(sets, Fisher(tuple(half), unknown="mean"))["a.bias"].equal(lw.combine(sets, Mean())["a.bias"])
     with pytest.raises(TooFewSets, match="Fisher has evidence of 1 models for 2 weight sets"):
         lw.combine(sets, Fisher(tuple(facts[:1])))
-    with pytest.raises(BadParameter, match="evidence .* about tensor 'a.weight' is negative"):
+    with pytest.raises(BadParameter, match=r"evidence .* about tensor 'a.weight' is negative"):
         _ = lw.combine(sets, Fisher(tuple(draw(2, seed=3))))["a.weight"]
     broken = lw.Weights.of({k: v / 0 for k, v in facts[0].items()})
-    with pytest.raises(NonFinite, match="evidence .* about tensor 'a.weight' holds NaN or Inf"):
+    with pytest.raises(NonFinite, match=r"evidence .* about tensor 'a.weight' holds NaN or Inf"):
         _ = lw.combine(sets, Fisher((broken, facts[1])))["a.weight"]
 
 

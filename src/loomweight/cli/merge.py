@@ -1,5 +1,6 @@
 """`loomweight merge`: carry out a recipe."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +30,8 @@ def merge(
 
     Example: `loomweight merge recipe.yaml ./merged`
     """
-    options = Options(
-        threads=threads, device=device, shard_size=shard_size, resume=resume, overwrite=overwrite, dry_run=dry_run, allow_nonfinite=allow_nonfinite, middle=keep_middle
-    )
+    how = Options(threads, device, shard_size=shard_size, middle=keep_middle)
+    options = replace(how, resume=resume, overwrite=overwrite, dry_run=dry_run, allow_nonfinite=allow_nonfinite)
     outcome = run(recipe, out, options, STAGES)
     _tell(outcome, dry_run)
     if report and not dry_run:

@@ -31,7 +31,8 @@ def methods(
         for paper in method.papers:
             typer.echo(f"paper: {paper.title} ({paper.year}) {paper.link}")
         return
-    table = Table(Column("method", overflow="fold"), "package", "kind", "what it does", "paper", "needs", caption=f"{len(chosen)} methods; loomweight methods NAME tells more")
+    caption = f"{len(chosen)} methods; loomweight methods NAME tells more"
+    table = Table(Column("method", overflow="fold"), "package", "kind", "what it does", "paper", "needs", caption=caption)
     for method in chosen:
         papers = "; ".join(f"{paper.title} ({paper.year})" for paper in method.papers)
         table.add_row(method.name, method.package, method.kind, method.summary, papers, ", ".join(method.needs))

@@ -4,4 +4,4 @@ from .models import Row as Row
 from .models import Zoo as Zoo
 from .models import train_zoo as train_zoo
 from .picture import draw as draw
-from .rules_station import station as rules_station
+from .rules_station import rules_station as rules_station

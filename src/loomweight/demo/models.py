@@ -98,9 +98,8 @@ def _share(data: Split, seed: int) -> Split:
 
 
 def _trained(data: Split, seed: int, steps: int, start: nn.Module | None = None) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = network()
+    model = network()
+    _begin(model, torch.Generator().manual_seed(seed))
     if start is not None:
         model.load_state_dict(start.state_dict())
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -109,6 +108,15 @@ def _trained(data: Split, seed: int, steps: int, start: nn.Module | None = None)
         nn.functional.cross_entropy(model(inputs), labels).backward()
         optimizer.step()
     return model
+
+
+def _begin(model: nn.Module, generator: torch.Generator) -> None:
+    """PyTorch's own start of a linear layer, +-1 / sqrt(inputs), from this generator."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            bound = layer.in_features**-0.5
+            for parameter in layer.parameters():
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
 
 def _batches(data: Split, steps: int, seed: int, size: int = 32) -> Iterator[Split]:

@@ -10,7 +10,7 @@ from ..weights import Weights
 from .models import Row, Zoo, network
 
 
-def station(zoo: Zoo) -> list[Row]:
+def rules_station(zoo: Zoo) -> list[Row]:
     """The table: the models alone, then what they become together."""
     return [*_alone(zoo), *_together(zoo), *_strangers(zoo)]
 

@@ -1,10 +1,11 @@
 """The model card: what was merged, how, by which versions, from which inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
 
 import torch
 
+from ..weights import Spec
 from .plan import Plan
 
 
@@ -19,11 +20,7 @@ def card(plan: Plan, clean: Callable[[str], str]) -> str:
     recipe, method = plan.recipe, plan.method.name
     hub = [model for model in recipe.models if model.count("/") == 1 and not PurePath(model).is_absolute() and not model.startswith(".")]
     head = ["---", *(["base_model:", *(f"- {model}" for model in hub)] if hub else []), "library_name: transformers", "tags:", "- merge", "- loomweight", "---"]
-    inputs = [
-        f"| {clean(model)} | {weights.nbytes:,} | `{weights.header[:16]}` | {', '.join(sorted({str(s.dtype).removeprefix('torch.') for s in weights.spec.values()}))} |"
-        for model, weights in plan.inputs.items()
-    ]
-    stored = sorted({str(spec.dtype).removeprefix("torch.") for spec in plan.headers.values()})
+    inputs = [f"| {clean(model)} | {w.nbytes:,} | `{w.header[:16]}` | {_dtypes(w.spec.values())} |" for model, w in plan.inputs.items()]
     body = f"""
 # {recipe.name or "Merged model"}
 
@@ -33,7 +30,7 @@ Made by loomweight {__version__} (torch {torch.__version__.partition("+")[0]}) w
 | --- | --- | --- | --- |
 {chr(10).join(inputs)}
 
-Stored as {", ".join(stored)}; arithmetic in float32, rounded once. Seed {recipe.seed}.
+Stored as {_dtypes(plan.headers.values())}; arithmetic in float32, rounded once. Seed {recipe.seed}.
 
 ## Recipe
 
@@ -42,6 +39,10 @@ Stored as {", ".join(stored)}; arithmetic in float32, rounded once. Seed {recipe
 ```
 """
     return "\n".join(head) + "\n" + body
+
+
+def _dtypes(specs: Iterable[Spec]) -> str:
+    return ", ".join(sorted({str(spec.dtype).removeprefix("torch.") for spec in specs}))
 
 
 def clean_name(model: str) -> str:

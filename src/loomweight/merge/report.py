@@ -68,8 +68,8 @@ def _pairs(names: list[str], found: list[Layer]) -> list[tuple[str, list[float]]
 def _pictures(names: list[str], found: list[Layer]) -> list[tuple[str, str]]:
     lines = [*names, "output"]
     return [
-        ("How far each model is from the base, layer by layer: |difference| / |base|", _drawn(found, {w: [x.distances[i] for x in found] for i, w in enumerate(lines)})),
-        ("How much each model moved the output: coefficient of its difference", _drawn(found, {w: [x.shares[i] for x in found] for i, w in enumerate(names)})),
+        ("How far each model is from the base: |difference| / |base|", _drawn(found, {w: [x.distances[i] for x in found] for i, w in enumerate(lines)})),
+        ("How much each model moved the output", _drawn(found, {w: [x.shares[i] for x in found] for i, w in enumerate(names)})),
         ("Entries where the models' differences point in opposite directions", _drawn(found, {"conflicts": [x.conflicts for x in found]})),
     ]
 

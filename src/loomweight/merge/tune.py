@@ -71,7 +71,7 @@ def tune(draft: Draft, evaluate: Evaluator, out: Path, objectives: Mapping[str, 
     with Study(space, objectives, sampler=budget.sampler, seed=budget.seed, storage=out / "study.jsonl") as study:
         try:
             study.run(judge, budget.trials)
-        except _Useless as error:
+        except _UselessError as error:
             raise BadParameter(str(error)) from None
         chosen = (study.best,) if len(objectives) == 1 else study.front
         _table(out / "trials.csv", space, objectives, study.trials)
@@ -124,18 +124,18 @@ def _dimension(mark: Search) -> Dimension:
     return Int(mark.low, mark.high, mark.log) if mark.whole else Float(mark.low, mark.high, mark.log)
 
 
-class _Useless(Exception):
+class _UselessError(Exception):
     """The evaluator does not give what was asked for: no trial can succeed, so the search stops."""
 
 
 def _row(told: object, objectives: tuple[str, ...]) -> Sequence[float]:
     if isinstance(told, Mapping):
         if lacking := [name for name in objectives if name not in told]:
-            raise _Useless(f"the evaluator gave {', '.join(map(repr, told))}; there is no {lacking[0]!r} among them.")
+            raise _UselessError(f"the evaluator gave {', '.join(map(repr, told))}; there is no {lacking[0]!r} among them.")
         return [float(told[name]) for name in objectives]
     row = [float(value) for value in told] if isinstance(told, Sequence) else [float(told)]  # type: ignore[arg-type]
     if len(row) != len(objectives):
-        raise _Useless(f"the evaluator gave {len(row)} numbers for {len(objectives)} objectives ({', '.join(objectives)}); name them with --objective.")
+        raise _UselessError(f"the evaluator gave {len(row)} numbers for {len(objectives)} objectives ({', '.join(objectives)}); name them with --objective.")
     return row
 
 

@@ -71,7 +71,7 @@ def combine(
 
 
 def _same_dtypes(members: list[Weights]) -> None:
-    for name, spec in members[0].spec.items():
+    for name in members[0].names:
         dtypes = [w.spec[name].dtype for w in members]
         if len(set(dtypes)) > 1:
             raise DtypesDiffer(f"tensor {name!r} has dtypes {[str(d).removeprefix('torch.') for d in dtypes]}; say which the result shall have (dtype=...).")

@@ -75,7 +75,8 @@ class RegMean(Rule):
         for gram in self.grams:
             width = shape[1 if self.layout == "linear" else 0] if len(shape) == 2 else None
             if gram.spec[name].shape != (width, width):
-                raise ShapesDiffer(f"tensor {name!r} of shape {shape} needs a Gram matrix of {(width, width)}, found {gram.spec[name].shape} (layout={self.layout!r}).")
+                found = f"found {gram.spec[name].shape} (layout={self.layout!r})"
+                raise ShapesDiffer(f"tensor {name!r} of shape {shape} needs a Gram matrix of {(width, width)}, {found}.")
 
     def _solve(self, name: str, stack: Float[Tensor, "n a b"]) -> Float[Tensor, "a b"]:
         weights = (stack.transpose(1, 2) if self.layout == "linear" else stack).double()

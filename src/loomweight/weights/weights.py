@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cached_property
+from functools import cached_property, singledispatch
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
-import torch  # noqa: F401 (the examples use it)
+import torch
 from torch import Tensor
 
 from ..errors import BadParameter, unknown
@@ -181,17 +181,28 @@ class Changes(Protocol):
         ...
 
 
+@singledispatch
 def _word(value: object) -> str:
     """What identifies a value across processes; a function's does not, so sets made with one are never resumed."""
-    if isinstance(value, Weights):
-        return value.fingerprint
-    if isinstance(value, tuple):
-        return f"({','.join(map(_word, value))})"
-    if isinstance(value, Tensor):
-        return hashlib.sha256(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
     if is_dataclass(value):
         return f"{type(value).__qualname__}{_word(tuple(getattr(value, field.name) for field in fields(value)))}"
     return repr(value)
+
+
+@_word.register
+def _(value: Weights) -> str:
+    return value.fingerprint
+
+
+@_word.register
+def _(value: tuple) -> str:  # type: ignore[type-arg]
+    return f"({','.join(map(_word, value))})"
+
+
+@_word.register
+def _(value: Tensor) -> str:
+    entries = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return f"{value.dtype}{tuple(value.shape)}{hashlib.sha256(entries.numpy().tobytes()).hexdigest()}"
 
 
 def _short(count: int) -> str:
