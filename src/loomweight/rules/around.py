@@ -13,7 +13,7 @@ import torch
 from ..edits import Edit
 from ..weights import Block, Weights
 from ..weights.algebra import keep, subtract, working
-from .rule import Opener, Rule
+from .rule import Opener, Rule, Weighing
 from .sets import Sets, guarded
 
 
@@ -45,12 +45,14 @@ class Around(Rule):
         self.rule.check(n)
 
     def restricted(self, kept: Sequence[int], n: int) -> Self:
-        """The inner rule restricted."""
-        return replace(self, rule=self.rule.restricted(kept, n))
+        """The inner rule and the edits restricted."""
+        return replace(self, rule=self.rule.restricted(kept, n), edits=tuple(edit.restricted(kept) for edit in self.edits))
 
     def bind(self, sets: Sets) -> Opener:
         """Bind the inner rule to the edited differences; the base is added again block by block."""
         base = guarded(keep(self.base, sets.names))
+        if isinstance(self.rule, Weighing) and not self.edits:
+            return self.rule.bind_around(base, sets, self.scale)
         members = tuple(_mended(w, base) for w in sets) if sets.nonfinite == "mask" else sets.members
         deltas = Sets(members).each(lambda i, w: reduce(lambda d, edit: edit.on_stream(i)(d), self.edits, subtract(w, base)))
         inner = self.rule.bind(deltas)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from ..errors import TooFewSets
 from ..shapes import Float, Float64
-from ..weights import Block
+from ..weights import Block, Weights
 from ..weights.gram import gram
 from .masked import by_finite_sets
 from .mix import mixed
@@ -82,8 +83,21 @@ class Weighing(Rule):
     def coefficients(self, gram: Float64[Tensor, "n n"]) -> Float64[Tensor, " n"]:
         """The coefficient of each set."""
 
+    def coefficients_of_each(self, grams: Float64[Tensor, "k n n"]) -> Float64[Tensor, "k n"]:
+        """The coefficients for each of many Gram matrices."""
+        return torch.stack([self.coefficients(gram) for gram in grams])
+
     def bind(self, sets: Sets) -> Opener:
-        """Read all sets once for the Gram matrix; the result reads them a second time."""
+        """Read all sets once for the Gram matrix; the result reads them a second time. So the sets cannot be pushed one at a time."""
         self.check(len(sets))
         sets.refuse_mask(self)
         return mixed(sets, self.coefficients(gram(sets.members)).tolist())
+
+    def bind_around(self, base: Weights, sets: Sets, scale: float) -> Opener:
+        """base + scale * (this rule of the differences from it): the base, too, is read twice, not once for each difference."""
+        self.check(len(sets))
+        sets.refuse_mask(self)
+        everyone = gram((base, *sets))
+        differences = everyone[1:, 1:] - everyone[1:, :1] - everyone[:1, 1:] + everyone[0, 0]
+        factors = [scale * factor for factor in self.coefficients(differences).tolist()]
+        return mixed(Sets((base, *sets)), [1 - sum(factors), *factors])

@@ -7,7 +7,7 @@ R_cc lacks in precision cancels in every distance and every angle. Two things wo
 - Sets that lie close together but far from w_c (which is an outlier, or zero) would lose their distance in
   R_ii + R_jj - 2 R_ij. A block where that shows is computed again, and the following ones at once, around a set of the
   largest cluster.
-- Entries whose squares overflow float32 are multiplied in float64.
+- Entries whose squares overflow float32 are multiplied in float64; so are short blocks.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ Matrix = NDArray[np.float64]
 # N = sets, P = entries of a block
 _FEW = 4  # up to so many sets, dot products beat a matrix product
 _LOST = 1e-3  # a squared distance below this part of what it is the difference of has lost three digits
+_SHORT = 1 << 12  # entries of a block that float64 costs nothing for, and float32 errors do not average out in
 _ALIGNED = 64  # bytes; products of memory aligned alike are alike to the last bit
 
 
@@ -45,17 +46,20 @@ class CentredGram:
 
     def add(self, blocks: Sequence[Float[Tensor, " p"]]) -> None:
         """Add the inner products of these entries, one block a set, all of one dtype."""
-        part = self._products(blocks)
-        if not self._sound(part):
-            part = self._better(blocks, part)
-        self._sum += part
+        blocks = [block.double() for block in blocks] if len(blocks[0]) <= _SHORT else blocks
+        with np.errstate(invalid="ignore", over="ignore"):
+            part = self._products(blocks)
+            if not self._sound(part):
+                part = self._better(blocks, part)  # may begin a new sum
+            self._sum += part
 
     def value(self) -> Matrix:
         """The Gram matrix; not finite where an entry was not, or where squares overflowed float64."""
         c, part = self._centre, self._sum.copy()
         own, across = part[c, c], part[c].copy()
         part[c, :] = part[:, c] = across[c] = 0
-        return self._done + (part + own + across[:, None] + across[None, :])
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self._done + (part + own + across[:, None] + across)
 
     def _move(self, centre: int) -> None:
         if hasattr(self, "_sum"):

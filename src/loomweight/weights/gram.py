@@ -49,8 +49,9 @@ def gram(sets: Sequence[Weights]) -> Float64[Tensor, "n n"]:
     for left, right in pairwise(sets):
         agree(left, right)
     total = np.zeros((len(sets), len(sets)))
-    for part in current().map(_part, _tasks(sets)):
-        total += part
+    with np.errstate(invalid="ignore", over="ignore"):
+        for part in current().map(_part, _tasks(sets)):
+            total += part
     if not np.isfinite(total).all():
         refuse_nonfinite(sets)
         raise Overflow("the entries are so large that their inner products exceed float64; scale the sets down first.")
