@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 
 _DIGITS = re.compile(r"([0-9]+)")
-# input embeddings in the architectures of transformers; in T5 and BART `shared` stands before the two that share it
-_EMBEDDING = re.compile(r"(^|\.)(shared|wte|tok_embeddings|word_embeddings|embed_tokens|embed_in|token_embedding)\.weight$")
+# input embeddings in the architectures of transformers; in T5 and BART `shared` is the one that encoder and decoder share
+_SHARED = re.compile(r"(^|\.)shared\.weight$")
+_EMBEDDING = re.compile(r"(^|\.)(wte|tok_embeddings|word_embeddings|embed_tokens|embed_in|token_embedding)\.weight$")
 
 
 def natural(names: Iterable[str]) -> list[str]:
@@ -22,8 +23,10 @@ def owner(names: Iterable[str]) -> str:
 
     >>> owner(["lm_head.weight", "model.embed_tokens.weight"]), owner(["b", "a"])
     ('model.embed_tokens.weight', 'a')
+    >>> owner(["decoder.embed_tokens.weight", "encoder.embed_tokens.weight", "shared.weight"])
+    'shared.weight'
     """
-    return min(names, key=lambda name: (not _EMBEDDING.search(name), _key(name)))
+    return min(names, key=lambda name: (not _SHARED.search(name), not _EMBEDDING.search(name), _key(name)))
 
 
 def _key(name: str) -> tuple[list[tuple[int, str]], str]:
