@@ -1,8 +1,7 @@
 """Keep the leading singular directions.
 
 Paper: The approximation of one matrix by another of lower rank (1936, https://doi.org/10.1007/BF02288367), the theorem of
-Eckart and Young; for differences of fine-tuned models: LoRA: Low-Rank Adaptation of Large Language Models (2021,
-https://arxiv.org/abs/2106.09685).
+Eckart and Young.
 """
 
 from dataclasses import dataclass

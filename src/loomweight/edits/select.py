@@ -23,9 +23,9 @@ from ..weights import BLOCK, Block
 from .tally import Tally, numbers, tally
 
 #: up to this many entries everything is collected at once
-_DIRECT = 1 << 15
+_DIRECT = 1 << 14
 #: the sample: short runs of entries, one a block, within these bounds
-_RUN, _FEWEST, _MOST = 512, 32, 1024
+_RUN, _FEWEST, _MOST = 512, 16, 1024
 #: half the width of a bracket, in standard deviations of the sample's quantile
 _MARGIN = 3.5
 _GOLDEN = 0.6180339887498949
@@ -112,8 +112,8 @@ class _Search:
         self.margin = _MARGIN
         if self.within > _DIRECT:
             runs = _runs(tensors, self.within)
-            self.sample, self.dtype = runs.reshape(-1), runs.dtype
-            self.margin *= _clumping(runs, k / self.within)
+            self.sample, self.dtype = np.sort(runs, axis=None), runs.dtype
+            self.margin *= _clumping(runs, self.sample, k / self.within)
 
     def cuts(self) -> list[Cut]:
         """Pass over the data until a bracket holds the threshold and all of its scores were collected."""
@@ -132,22 +132,21 @@ class _Search:
                 return self._selected(found, self.k - above)
             else:
                 self.low, self.high, self.above, self.within = low, high, above, inside
-                self.sample, self.margin = _pooled(found), _MARGIN
+                self.sample, self.margin = np.sort(_pooled(found)), _MARGIN
 
     def _bracket(self, tried: tuple[float, float] | None) -> tuple[float, float]:
         """Where in [low, high] the threshold should lie; one value alone where the same bracket would come again."""
         if self.within <= self.most:
             return self.low, self.high
-        sample = self.sample[(self.sample >= self.low) & (self.sample <= self.high)]
+        sample = self.sample[np.searchsorted(self.sample, self.low) : np.searchsorted(self.sample, self.high, "right")]
         n = len(sample)
         if n == 0:
             return self.low, self.high
         share = (self.k - self.above) / self.within
         slack = self.margin * sqrt(n * share * (1 - share)) + 2
         top, middle, bottom = (int(n - share * n + step) for step in (slack, 0, -slack))
-        ordered = np.partition(sample, sorted({min(max(i, 0), n - 1) for i in (top, middle, bottom)}))
-        bracket = (float(ordered[bottom]) if bottom >= 0 else self.low, float(ordered[top]) if top < n else self.high)
-        alone = float(ordered[min(middle, n - 1)])
+        bracket = (float(sample[bottom]) if bottom >= 0 else self.low, float(sample[top]) if top < n else self.high)
+        alone = float(sample[min(middle, n - 1)])
         return bracket if bracket != tried else (alone, alone)
 
     def _pass(self, bracket: tuple[float, float]) -> list[Tally]:
@@ -207,10 +206,9 @@ def _runs(tensors: Sequence[tuple[Block, int]], total: int) -> NDArray:
     return np.stack(runs)
 
 
-def _clumping(runs: NDArray, share: float) -> float:
+def _clumping(runs: NDArray, sample: NDArray, share: float) -> float:
     """How much less the sample says than as many entries drawn alone would: neighbours resemble each other."""
-    middle = min(int((1 - share) * runs.size), runs.size - 1)
-    threshold = np.partition(runs, middle, axis=None)[middle]
+    threshold = sample[min(int((1 - share) * runs.size), runs.size - 1)]
     alone = sqrt(share * (1 - share) / runs.size)
     return max(1.0, float((runs > threshold).mean(1).std()) / sqrt(len(runs)) / max(alone, 1e-9))
 
