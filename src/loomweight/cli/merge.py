@@ -42,7 +42,7 @@ def merge(
 
 def _tell(outcome: Outcome, dry_run: bool) -> None:
     if dry_run:
-        typer.echo(explain(outcome.plans))
+        typer.echo("\n\n".join(explain(plan) for plan in outcome.plans))
         return
     for plan, path in zip(outcome.plans, outcome.paths, strict=True):
         for note in plan.notes:

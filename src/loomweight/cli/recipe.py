@@ -26,4 +26,4 @@ def explain(file: Annotated[Path, typer.Argument(help="A recipe.")]) -> None:
 
     Example: `loomweight recipe explain recipe.yaml`
     """
-    typer.echo(explained(plans(read_recipes(file), STAGES)))
+    typer.echo("\n\n".join(explained(plan) for plan in plans(read_recipes(file), STAGES)))

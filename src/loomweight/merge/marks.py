@@ -110,8 +110,9 @@ def documents(text: str, file: str = "") -> list[Item]:
         return [reader.item(node) for node in nodes if node.tag != "tag:yaml.org,2002:null"]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        words = getattr(error, "problem", None) or str(error)
-        Place(file, mark.line + 1 if mark else 1).refuse(f"this is not YAML: {words}.")
+        words = getattr(error, "problem", None) or str(error).splitlines()[0]
+        line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
+        Place(file, line + 1).refuse(f"this is not YAML: {words}.")
     except RecursionError:
         Place(file, 1).refuse("the document is nested too deeply.")
 
@@ -145,7 +146,10 @@ class _Reader:
             return self._mapping(node)
         if isinstance(node, yaml.SequenceNode):
             return [self.item(child) for child in node.value]
-        value = self._scalars.construct_object(node)
+        try:
+            value = self._scalars.construct_object(node)
+        except (ValueError, LookupError, AttributeError):  # what looks like a number or a date to YAML's grammar and is none: 0x_, 2024-13-45, !!bool maybe
+            place.refuse(f"{node.value!r} is no {node.tag.rpartition(':')[2]}; put it in quotes if it is a word.")
         return value if isinstance(value, Scalar) else str(node.value)
 
     def _mapping(self, node: yaml.MappingNode) -> dict[str, Item]:

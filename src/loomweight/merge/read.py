@@ -1,5 +1,6 @@
 """From YAML to `Recipe`: every key known, every kind right, or an error with the line and the nearest name."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,13 +93,15 @@ def read_draft(path: str | Path) -> Draft:
         BrokenFile: it is not text.
     """
     path = Path(path)
-    if not path.is_file():
-        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    if not os.path.isfile(path):  # noqa: PTH113  # Path.is_file raises where a name is too long
+        near = [entry.name for entry in path.parent.iterdir()] if os.path.isdir(path.parent) else []  # noqa: PTH112
         raise UnknownName(f"{path}: {unknown('recipe file', path.name, [name for name in near if name.endswith(('.yaml', '.yml'))])}.")
     try:
         return Draft.of(path.read_text("utf-8"), path.name, path.absolute().parent)
     except UnicodeDecodeError as error:
         raise BrokenFile(f"{path}: not a text file in UTF-8 (byte {error.start}); a recipe is YAML.") from error
+    except OSError as error:
+        raise BrokenFile(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 def read_recipes(path: str | Path) -> list[Recipe]:
