@@ -126,9 +126,14 @@ def heavy_at_module_level(tree: ast.Module) -> list[int]:
 
 
 def isinstance_ladders(tree: ast.Module) -> list[int]:
-    """Functions that ask for the type of one thing three times or more."""
-    asked = {f.lineno: Counter(ast.unparse(call.args[0]) for name, call in calls(f) if name == "isinstance") for f in functions(tree)}
-    return [line for line, counts in asked.items() if any(count > 2 for count in counts.values())]
+    """Functions that branch on the type of one thing three times or more."""
+    return [f.lineno for f in functions(tree) if any(count > 2 for count in _branches_on_type(f).values())]
+
+
+def _branches_on_type(function: Function) -> Counter[str]:
+    """How many `if` and `elif` ask for the type of each thing."""
+    tests = [node.test for node in ast.walk(function) if isinstance(node, ast.If | ast.IfExp)]
+    return Counter(thing for test in tests for thing in {ast.unparse(call.args[0]) for name, call in calls(test) if name == "isinstance"})
 
 
 def future_annotations(tree: ast.Module) -> list[int]:

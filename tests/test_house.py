@@ -42,8 +42,8 @@ BANS = [
     Ban(house.heavy_at_module_level, "try:\n    import optuna\nexcept ImportError: ...", "def f():\n    import optuna"),
     Ban(
         house.isinstance_ladders,
-        "def f(x): return isinstance(x, A) or isinstance(x, B) or isinstance(x, C)",
-        "def f(x, y): return isinstance(x, A | B | C) or isinstance(y, A) or isinstance(y, B)",
+        "def f(x):\n    if isinstance(x, A): ...\n    elif isinstance(x, B): ...\n    return 1 if isinstance(x, C) else 2",
+        "def f(x, y):\n    if isinstance(x, A) or isinstance(x, B) or isinstance(x, C): ...\n    elif isinstance(y, A): ...",
     ),
     Ban(house.future_annotations, "from __future__ import annotations", "from future import annotations"),
     Ban(

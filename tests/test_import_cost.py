@@ -14,7 +14,7 @@ before = set(sys.modules)
 import {module}
 print(*sorted({{name.partition(".")[0] for name in set(sys.modules) - before}}))
 """
-LIGHT = {"loomweight", "safetensors", "numpy"}
+LIGHT = {"loomweight", "safetensors", "numpy", "cython_runtime"}  # the last is a name that numpy's compiled parts leave
 OF_THE_COMMAND = LIGHT | {"typer", "click", "rich", "shellingham", "markdown_it", "mdurl", "pygments", "annotated_doc", "colorama"}
 
 
