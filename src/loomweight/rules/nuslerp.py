@@ -12,7 +12,7 @@ from .rule import Rule
 from .slerp import Slerp
 
 
-def nuslerp(weights: tuple[float, float], base: Weights | None = None, flatten: bool = True, columns: bool = False) -> Rule:
+def nuslerp(weights: tuple[float, ...], base: Weights | None = None, flatten: bool = True, columns: bool = False) -> Rule:
     """Slerp at t = a_1 / (a_0 + a_1), which is 1/2 where the weights sum to 0; with a base, of the differences from it.
 
     Args:
