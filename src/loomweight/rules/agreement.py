@@ -1,0 +1,48 @@
+"""The mean of the values that have the elected sign: what TIES, majority sign and SCE share.
+
+Paper: TIES-Merging: Resolving Interference When Merging Models (2023, https://arxiv.org/abs/2306.01708), section 3, steps 2 and 3.
+Original code: https://github.com/prateeky2806/ties-merging.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..shapes import Float
+
+#: who is elected where both signs have the same mass: nobody (the entry is 0), or the positive one, as in mergekit
+Tie = Literal["zero", "positive"]
+
+
+def mass(rows: Sequence[Float[Tensor, " p"]], factors: Sequence[float]) -> Float[Tensor, " p"]:
+    """sum_i a_i x_i, in fresh memory."""
+    total = rows[0] * factors[0]
+    for row, factor in zip(rows[1:], factors[1:], strict=True):
+        total.add_(row, alpha=factor)
+    return total
+
+
+def elected(votes: Float[Tensor, " p"], tie: Tie) -> Float[Tensor, " p"]:
+    """The sign of the votes: -1, 0 or 1; the votes are overwritten."""
+    votes.sign_()
+    return votes.masked_fill_(votes == 0, 1.0) if tie == "positive" else votes
+
+
+def agreeing(rows: Sequence[Float[Tensor, " p"]], factors: Sequence[float], sign: Float[Tensor, " p"], normalize: bool) -> Float[Tensor, " p"]:
+    """sum_A a_i x_i, over the sets A where a_i x_i has that sign; divided by sum_A a_i unless that is 0, with `normalize`."""
+    total, weight, part = torch.zeros_like(sign), torch.zeros_like(sign), torch.empty_like(sign)
+    for row, factor in zip(rows, factors, strict=True):
+        torch.mul(row, sign, out=part)
+        if factor < 0:
+            part.neg_()
+        total.add_(part.clamp_(min=0), alpha=abs(factor))
+        if normalize:
+            weight.add_(part.sign_(), alpha=factor)
+    total.mul_(sign)
+    if not normalize:
+        return total
+    if min(factors) > 0:
+        return total.div_(weight.clamp_(min=min(factors)))
+    return total.div_(weight.masked_fill_(weight == 0, 1.0))
