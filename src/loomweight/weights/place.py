@@ -73,7 +73,7 @@ class Place:
         if not self._occupied():
             return
         if not overwrite:
-            raise OutputError(f"{self.target} exists already; choose another path, or overwrite it with overwrite=True.")
+            raise OutputError(f"{self.target} exists already; choose another path, or overwrite it with overwrite=True (--overwrite).")
         if not self.single:
             self._replaceable()
 

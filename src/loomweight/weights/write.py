@@ -200,7 +200,7 @@ def _complete(pour: _Pour, beside: Mapping[str, bytes], overwrite: bool, progres
         if not journal.begun:
             journal.drop()
             raise
-        raise OutputError(f"{error} What is done is kept in {place.partial}: go on with resume=True, or delete it.") from error
+        raise OutputError(f"{error} What is done is kept in {place.partial}: go on with resume=True, or delete it (--resume on the command line).") from error
     except LoomweightError:  # of the data: what mends it makes another plan
         journal.drop()
         raise
