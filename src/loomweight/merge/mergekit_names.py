@@ -3,9 +3,11 @@
 Facts about its behaviour are measured (tests/parity); no code of it is used.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from ..rules import Around, Mean, Rule, Take, karcher, model_stock, multislerp, nuslerp, slerp
+from ..edits import Drop, DropBothEnds, Edit, KeepNorm, MagnitudeDrop, PerSet, Scale, Trim
+from ..rules import SCE, ArceeFusion, Around, ElectSign, Mean, NearSwap, Rule, Take, karcher, model_stock, multislerp, nuslerp, slerp
 from .method import Method, Numbers, Setup
 from .parameter import Parameter, Reach
 
@@ -68,6 +70,48 @@ def _mean(numbers: Numbers) -> Mean:
     return Mean(weights, normalize=bool(numbers["normalize"]) and abs(sum(weights)) >= 1e-8)
 
 
+def _ties(numbers: Numbers, setup: Setup) -> Rule:
+    return _around(_elected(numbers), numbers, setup, Trim)
+
+
+def _dare(numbers: Numbers, setup: Setup, rule: Rule) -> Rule:
+    return _around(rule, numbers, setup, lambda density: Drop(1 - density, rescale=False, seed=setup.seed))
+
+
+def _della(numbers: Numbers, setup: Setup, rule: Rule) -> Rule:
+    return _around(rule, numbers, setup, lambda density, epsilon: MagnitudeDrop(density, epsilon, rescale=False, seed=setup.seed), "epsilon")
+
+
+def _breadcrumbs(numbers: Numbers, setup: Setup, rule: Rule) -> Rule:
+    return _around(rule, numbers, setup, DropBothEnds, "gamma")
+
+
+def _elected(numbers: Numbers) -> Rule:
+    return ElectSign(numbers.each["weight"], bool(numbers["normalize"]), tie="positive")  # type: ignore[arg-type]
+
+
+def _around(rule: Rule, numbers: Numbers, setup: Setup, thin: Callable[..., Edit], *more: str) -> Rule:
+    """base + lambda * rule(thinned differences). A density of 1 thins nothing; `rescale` keeps each tensor's sum of magnitudes."""
+    rows = list(zip(*(numbers.each[name] for name in ("density", *more)), strict=True))
+    thinned = [Scale(1.0) if row[0] == 1 else KeepNorm(thin(*row)) if numbers["rescale"] else thin(*row) for row in rows]
+    if all(row[0] == 1 for row in rows):
+        edits: tuple[Edit, ...] = ()
+    else:
+        edits = (thinned[0] if len(set(rows)) == 1 else PerSet(tuple(thinned)),)
+    return Around(setup.base, rule, edits, numbers["lambda"])  # type: ignore[arg-type]
+
+
+def _sce(numbers: Numbers, setup: Setup) -> Rule:
+    return Around(setup.base, SCE(numbers["select_topk"]))  # type: ignore[arg-type]
+
+
+def _thinning(name: str, make: Callable[[Numbers, Setup], Rule], normalize: bool, rescale: bool, *more: Parameter) -> Method:
+    """One of the methods that thin differences before they add them up; they share their parameters."""
+    shared = (_weight(), LAMBDA, _flag("normalize", normalize), _each("density", 1.0), _flag("rescale", rescale), INT8)
+    return Method(name, (*shared, *more), "origin", make)
+
+
+GAMMA, EPSILON = _each("gamma", 0.01), _each("epsilon", 0.15)
 _NO_TRIM = "task_arithmetic keeps every difference whole; ties, dare_linear, breadcrumbs and della_linear thin them"
 
 _EXACT = "what it guards against is treated exactly"
@@ -81,6 +125,16 @@ METHODS = (
         "origin",
         _task_arithmetic,
     ),
+    _thinning("ties", _ties, normalize=True, rescale=False),
+    _thinning("dare_linear", lambda numbers, setup: _dare(numbers, setup, _mean(numbers)), normalize=False, rescale=True),
+    _thinning("dare_ties", lambda numbers, setup: _dare(numbers, setup, _elected(numbers)), normalize=False, rescale=True),
+    _thinning("della_linear", lambda numbers, setup: _della(numbers, setup, _mean(numbers)), False, True, EPSILON),
+    _thinning("della", lambda numbers, setup: _della(numbers, setup, _elected(numbers)), True, True, EPSILON),
+    _thinning("breadcrumbs", lambda numbers, setup: _breadcrumbs(numbers, setup, _mean(numbers)), False, False, GAMMA),
+    _thinning("breadcrumbs_ties", lambda numbers, setup: _breadcrumbs(numbers, setup, _elected(numbers)), False, False, GAMMA),
+    Method("sce", (Parameter("select_topk", default=1.0, low=0, high=1), INT8), "origin", _sce),
+    Method("nearswap", (Parameter("t", low=0),), "first", lambda numbers, setup: NearSwap(numbers["t"]), fewest=2, most=2),  # type: ignore[arg-type]
+    Method("arcee_fusion", (), "first", lambda numbers, setup: ArceeFusion(), fewest=2, most=2),
     Method("slerp", (Parameter("t", low=0, high=1),), "first", _slerp, fewest=2, most=2),
     Method("nuslerp", (_weight(), _flag("nuslerp_row_wise", False), _flag("nuslerp_flatten", True)), "optional", _nuslerp, fewest=2, most=2),
     Method("multislerp", (_weight(), _flag("normalize_weights", True), Parameter("eps", default=1e-8, idle=_EXACT)), "optional", _multislerp),
