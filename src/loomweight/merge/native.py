@@ -1,9 +1,10 @@
 """Any rule of `loomweight.rules` as a merge method: its fields are the parameters, its defaults theirs.
 
-`merge_method: trimmed_mean` with `parameters: {f: 1}` is `TrimmedMean(f=1)`. A field `weights` is the parameter `weight` of
-each model; a field `base` is the base model; a field with one weight set a model (`evidence`, `grams`) is a path under each
-model's parameters. `per: layer` or `per: tensor` binds the rule to every layer or tensor alone. A rule that knows no base is
-applied to differences from `base_model` where the recipe names one, and `lambda` scales what it makes of them.
+`merge_method: trimmed_mean` with `parameters: {f: 1}` is `TrimmedMean(f=1)`. A field with one number a model (`weights`,
+`strengths`) is a parameter of each model, in the singular; one with a weight set a model (`evidence`, `grams`) is a path under
+each model's parameters; a field `base` is the base model. `per: layer` or `per: tensor` binds the rule to every layer or tensor
+alone. A rule that knows no base is applied to differences from `base_model` where the recipe names one, and `lambda` scales
+what it makes of them.
 """
 
 import inspect
@@ -61,7 +62,7 @@ class _Input:
     """One argument of a rule: how it is said in a recipe."""
 
     field: str
-    role: Literal["shared", "weights", "sets", "base", "seed", "rest", "beyond"]
+    role: Literal["shared", "numbers", "sets", "base", "seed", "rest", "beyond"]
     required: bool
     parameter: Parameter | None = None
 
@@ -72,7 +73,7 @@ def _named(inputs: list[_Input], numbers: Numbers, setup: Setup) -> dict[str, An
         match one.role:
             case "shared" if one.parameter:
                 found[one.field] = numbers[one.parameter.name]
-            case "weights" if one.parameter:
+            case "numbers" if one.parameter:
                 found[one.field] = _all_or_none(one.parameter.name, numbers.each[one.parameter.name])
             case "sets" if one.parameter:
                 found[one.field] = tuple(setup.load(str(path)) for path in numbers.each[one.parameter.name])
@@ -111,9 +112,9 @@ def _input(parameter: inspect.Parameter) -> _Input:
         return _Input(name, "base", required)
     if name == "seed":
         return _Input(name, "seed", required)
-    if name == "weights":
-        return _Input(name, "weights", required, Parameter("weight", reach="each", default=REQUIRED if required else None))
-    if len(kinds) == 1 and get_origin(kinds[0]) is tuple and get_args(kinds[0])[0] is Weights:
+    if kinds == [tuple[float, ...]]:
+        return _Input(name, "numbers", required, Parameter(name.removesuffix("s"), reach="each", default=REQUIRED if required else None))
+    if kinds == [tuple[Weights, ...]]:
         return _Input(name, "sets", required, Parameter(name, "word", reach="each"))
     words = tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
     kind = "word" if words else _KINDS.get(kinds[0]) if len(kinds) == 1 else None
@@ -122,7 +123,7 @@ def _input(parameter: inspect.Parameter) -> _Input:
     return _Input(name, "shared", required, Parameter(name, kind, default=default, words=words))  # type: ignore[arg-type]
 
 
-_KINDS: dict[Any, str] = {float: "number", int: "whole", bool: "flag", str: "word"}
+_KINDS: dict[Any, str] = {float: "number", int: "whole", bool: "flag", str: "word", tuple[str, ...]: "words"}
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:

@@ -10,8 +10,8 @@ from .settings import Condition, Setting, gradient
 
 #: each: one value a set, the base left out. every: one value a set, the base too. shared: one value for the whole merge.
 Reach = Literal["shared", "each", "every"]
-#: A checked value; None stands for a parameter without default that nobody set.
-Number = float | int | bool | str | None
+#: A checked value; None stands for a parameter without default that nobody set, a tuple for a list of words.
+Number = float | int | bool | str | tuple[str, ...] | None
 
 REQUIRED: Any = object()
 
@@ -21,14 +21,14 @@ class Parameter:
     """One parameter of a method.
 
     Args:
-        kind: "number", "whole", "flag" (true or false) or "word".
+        kind: "number", "whole", "flag" (true or false), "word", or "words": a list that is no gradient.
         low, high: the range of a number, both included.
         default: what holds where nobody sets it; `REQUIRED` makes leaving it out an error.
         idle: why it has no effect, where it is accepted all the same.
     """
 
     name: str
-    kind: Literal["number", "whole", "flag", "word"] = "number"
+    kind: Literal["number", "whole", "flag", "word", "words"] = "number"
     reach: Reach = "shared"
     default: Any = REQUIRED
     low: float = -inf
@@ -46,6 +46,8 @@ class Parameter:
 
     def value(self, condition: Condition, t: float) -> Number:
         """What a checked condition says at depth t."""
+        if self.kind == "words":
+            return condition.scalars  # type: ignore[return-value]
         if not isinstance(condition.value, tuple):
             return condition.value
         found = gradient(condition.value, t)
@@ -90,5 +92,5 @@ def _word(value: Scalar) -> str | None:
     return value if isinstance(value, str) else None
 
 
-_CONVERT: dict[str, Callable[[Scalar], Any]] = {"number": as_number, "whole": _whole, "flag": _flag, "word": _word}
-_KINDS = {"number": "a finite number", "whole": "a whole number", "flag": "true or false", "word": "a word"}
+_CONVERT: dict[str, Callable[[Scalar], Any]] = {"number": as_number, "whole": _whole, "flag": _flag, "word": _word, "words": _word}
+_KINDS = {"number": "a finite number", "whole": "a whole number", "flag": "true or false", "word": "a word", "words": "a list of words"}
