@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ..cli.run import run
 from ..weights.files import entry, sparse, write
-from .scene import LINEAR, WEIGHTS, change, merged, recipe, refused, tensors, told
+from .scene import LINEAR, SLERP, TIES, WEIGHTS, change, merged, recipe, refused, tensors, told
 
 INDEX = f"{WEIGHTS}.index.json"
 TWO = Path("two")
@@ -165,12 +165,12 @@ def spoil() -> None:
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("method", ["linear", "slerp", "nuslerp", "multislerp", "karcher", "model_stock", "median"])
+@pytest.mark.parametrize("method", ["linear", "ties", "multislerp", "karcher", "model_stock", "median"])
 def test_nan_and_inf_are_named_and_left_out_on_demand(method: str, capsys: pytest.CaptureFixture[str]) -> None:
     bad = "model.layers.1.mlp.up_proj.weight"
     texts = {
         "linear": LINEAR,
-        "slerp": "merge_method: slerp\nbase_model: one\nmodels: [{model: one}, {model: two}]\nparameters: {t: 0.5}\n",
+        "ties": TIES + "parameters: {density: 0.5}\n",
         "model_stock": "merge_method: model_stock\nbase_model: base\nmodels: [{model: one}, {model: two}, {model: three}]\n",
         "karcher": "merge_method: karcher\nmodels: [{model: one}, {model: two}, {model: three}]\n",
         "median": "merge_method: median\nmodels: [{model: one}, {model: two}, {model: three}]\n",
@@ -180,6 +180,14 @@ def test_nan_and_inf_are_named_and_left_out_on_demand(method: str, capsys: pytes
     refused(capsys, "merge", recipe(text), "out", says=rf"two: tensor '{bad}' holds -inf at \[0, 2\].*--allow-nonfinite")
     merged(capsys, text, "--allow-nonfinite")
     assert all(tensor.isfinite().all() for tensor in tensors("out").values())
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("text", [SLERP + "parameters: {t: 0.5}\n", LINEAR.replace("linear", "nuslerp")])
+def test_a_path_between_two_models_needs_both(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil()
+    refused(capsys, "merge", recipe(text), "out", says=r"two: tensor 'model\.layers\.1\.mlp\.up_proj\.weight' holds -inf at \[0, 2\].*--allow-nonfinite")
+    refused(capsys, "merge", "r.yaml", "out", "--allow-nonfinite", says=r"needs at least 2 weight sets, got 1\. Left out, because they hold NaN or Inf: '?two")
 
 
 @pytest.mark.usefixtures("here")

@@ -55,8 +55,7 @@ def combine(
     floats = [floating(w) for w in members]
     rule.check(len(floats))
     if nonfinite == "drop":
-        kept = _finite(floats)
-        rule, floats = rule.restricted(kept, len(floats)), [floats[i] for i in kept]
+        rule, floats = _dropped(rule, floats)
     read = rule.bind(Sets(tuple(floats if nonfinite == "mask" else map(guarded, floats)), "mask" if nonfinite == "mask" else "raise"))
 
     def open_(name: str) -> Block:
@@ -90,6 +89,18 @@ def _equal(members: list[Weights], name: str) -> Block:
                     f" {other.label or 'another set'}; integers are never averaged: take the first set's (integers='first') or leave it out."
                 )
     return reads[0]
+
+
+def _dropped(rule: Rule, members: list[Weights]) -> tuple[Rule, list[Weights]]:
+    """The rule and the members without those that hold NaN or Inf."""
+    kept = _finite(members)
+    fewer = rule.restricted(kept, len(members))
+    try:
+        fewer.check(len(kept))
+    except TooFewSets as error:
+        left_out = listed(w.label or f"set {i}" for i, w in enumerate(members) if i not in kept)
+        raise TooFewSets(f"{error} Left out, because they hold NaN or Inf: {left_out}; mend them, or leave them out of the merge.") from error
+    return fewer, [members[i] for i in kept]
 
 
 def _finite(members: list[Weights]) -> list[int]:

@@ -96,7 +96,8 @@ def refuse(entries: Tensor, lo: int, name: str, weights: Weights) -> None:
         index = tuple(int(i) for i in torch.unravel_index(torch.tensor(lo + at), weights.spec[name].shape or (1,)))
         raise NonFinite(
             f"{weights.label or 'a weight set'}: tensor {name!r} holds {entries[at].item()} at {list(index)}"
-            f" ({len(bad)} such entries in this block); drop the set, mask the entries (nonfinite='drop' or 'mask'; --allow-nonfinite on the command line), or mend the file."
+            f" ({len(bad)} such entries in this block); mend the file, drop the set or mask the entries (nonfinite='drop' or 'mask';"
+            " on the command line --allow-nonfinite)."
         )
 
 
