@@ -120,7 +120,7 @@ def size(count: float) -> str:
     """Bytes for people.
 
     >>> size(48), size(2.5e9)
-    ('48 bytes', '2.50 GB')
+    ('48 bytes', '2.5 GB')
     """
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
