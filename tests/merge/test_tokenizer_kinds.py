@@ -134,7 +134,7 @@ def test_models_without_embeddings_have_no_vocabulary(tmp_path) -> None:
     bpe(ENGLISH, 60).save_pretrained(tmp_path / "a")
     bpe(LATIN, 60).save_pretrained(tmp_path / "b")
     assert merged(tmp_path, PAIR.replace(", TOKENS", "")).exists()
-    with pytest.raises(RecipeError, match="no tensor of '.*a' looks like an embedding"):
+    with pytest.raises(RecipeError, match=r"no tensor of '.*a' looks like an embedding"):
         merged(tmp_path, PAIR.replace("TOKENS", "tokenizer_source: union"), "none")
 
 

@@ -7,6 +7,7 @@ import torch
 
 import loomweight as lw
 from loomweight.errors import RecipeError, ShapesDiffer
+from loomweight.merge.config_of_result import _set_size
 
 pytest.importorskip("transformers")
 
@@ -238,3 +239,53 @@ TOKENS
     assert torch.equal(rows(out)[len(a) :], rows(both)[len(a) :])
     assert near(rows(out)[: len(a)], (rows(both)[: len(a)] + a) / 2)
     assert isinstance(lw.load(out), lw.Weights)
+
+
+def test_a_document_that_says_nothing_takes_after_a_united_one(models, tmp_path) -> None:
+    text = """
+name: both
+merge_method: linear
+models: [{model: TMP/a}, {model: TMP/b}]
+parameters: {weight: 1}
+tokenizer_source: union
+---
+merge_method: passthrough
+slices: [{sources: [{model: both, layer_range: [0, 2]}]}, {sources: [{model: both, layer_range: [0, 2]}]}]
+"""
+    out, both = merged(models, text, str(tmp_path / "out")), merged(models, text.partition("---")[0], str(tmp_path / "both"))
+    config = json.loads((out / "config.json").read_text())
+    assert config["vocab_size"] == len(rows(out)) == len(tokens(both)) and config["num_hidden_layers"] == 4
+    assert (out / "tokenizer.json").read_bytes() == (both / "tokenizer.json").read_bytes()
+
+
+def test_the_size_is_told_where_a_config_of_several_configs_tells_it() -> None:
+    config = {"vocab_size": 7, "text_config": {"vocab_size": 7}, "vision_config": {"hidden_size": 7}, "decoder": {"vocab_size": 7}, "other": {"vocab_size": 9}}
+    _set_size(config, 12)
+    assert [config["vocab_size"], config["text_config"], config["decoder"], config["other"]] == [12, {"vocab_size": 12}, {"vocab_size": 12}, {"vocab_size": 9}]
+
+
+def test_embeddings_by_another_name_are_told_in_the_config(tmp_path) -> None:
+    from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
+
+    for seed, (name, corpus) in enumerate((("a", ENGLISH), ("b", LATIN))):
+        torch.manual_seed(seed)
+        tokenizer = bpe(corpus, 80)
+        sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+        GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=80, **sizes)).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    out = merged(tmp_path, LINEAR.replace("TOKENS", "tokenizer_source: union"))
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert model.config.vocab_size == len(tokens(out)) == len(model.gpt_neox.embed_in.weight) == len(model.get_output_embeddings().weight)
+
+
+def test_what_is_done_to_the_vocabulary_is_said_before_any_data_moves(models, tmp_path) -> None:
+    from loomweight.merge import explain, plans, read_recipes
+    from loomweight.merge.stages import STAGES
+
+    told = "tokenizer: {source: union, tokens: {'<new>': {}, '<zero>': {source: {kind: zero}}}}"
+    (tmp_path / "r.yaml").write_text(LINEAR.replace("TOKENS", told).replace("TMP", str(models)))
+    [plan] = plans(read_recipes(tmp_path / "r.yaml"), STAGES)
+    a, b = tokens(models / "a"), tokens(models / "b")
+    count = len(set(a) | set(b)) + 2
+    assert f"note: the vocabulary has {count} tokens in {count} rows: 90 numbered as in {models}/a, {count - 90} added, such as " in explain(plan)
+    assert "note: no model knows '<new>': its row is zero." in explain(plan)

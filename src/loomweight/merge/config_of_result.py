@@ -13,6 +13,8 @@ from ..weights import Weights
 from ..weights.config import config_of
 from .layout import Layout, spot
 from .plan import Plan
+from .vocabulary_of import united
+from .vocabulary_tensors import embedding
 
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers", "depth")
 _PRIVATE = ("_name_or_path", "transformers_version_of_base")
@@ -50,7 +52,7 @@ def honest(plan: Plan) -> None:
     folder = reference_folder(plan)
     config = config_of(folder) if folder else None
     reference = plan.recipe.reference
-    if config and reference in plan.inputs and plan.recipe.tokenizer is None and (broken := broken_claims(config, plan.inputs[reference])):
+    if config and reference in plan.inputs and united(plan.recipe) is None and (broken := broken_claims(config, plan.inputs[reference])):
         raise RecipeError(
             f"{plan.recipe.place}: model {reference!r} contradicts itself: {'; '.join(broken)}. Mend its config.json, or take another base_model."
         )
@@ -105,10 +107,15 @@ def _set_dtype(config: Config, headers: Any) -> None:
 
 def _set_vocabulary(config: Config, plan: Plan) -> None:
     made = Weights(plan.headers, lambda name: lambda lo, hi: torch.empty(hi - lo))
-    if plan.recipe.tokenizer is not None and any("vocab_size" in claim for claim in broken_claims(config, made)):
-        rows = [
-            spec.shape[0]
-            for name, spec in plan.headers.items()
-            if name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight"))
-        ]
-        config["vocab_size"] = rows[0]
+    name = embedding(made)
+    if united(plan.recipe) is not None and name is not None:
+        _set_size(config, made.spec[name].shape[0])
+
+
+def _set_size(config: Config, rows: int, before: int | None = None) -> None:
+    """Say so wherever the config says how many rows the embedding of the text has."""
+    before = config.get("vocab_size", before)
+    if "vocab_size" in config:
+        config["vocab_size"] = rows
+    for key in [key for key, value in config.items() if isinstance(value, dict) and ("text" in key or value.get("vocab_size", -1) == before)]:
+        _set_size(config[key], rows, before)

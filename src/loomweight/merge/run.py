@@ -1,17 +1,18 @@
 """From a recipe file to checkpoints on the disk: read, plan, write. One straight line."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..engines import Threads
 from ..errors import OutputError
 from ..weights import Weights
+from ..weights.disk import telling
 from ..weights.place import Place
 from ..weights.write import Output, write
 from .bar import bar
 from .graph import finals, in_order
-from .inputs import opened, opener
+from .inputs import home, opened, opener
 from .pick import device_of
 from .plan import Plan
 from .planning import check_recipe, plan
@@ -20,6 +21,8 @@ from .recipe import Recipe
 
 #: changes the weights of a recipe's models before they are merged (united vocabularies)
 Prepare = Callable[[Recipe, dict[str, Weights]], dict[str, Weights]]
+#: says what `prepare` does with these weights, for the notes of the plan
+Notes = Callable[[Recipe, Mapping[str, Weights]], tuple[str, ...]]
 #: makes the other files of an output folder (config, tokenizer, model card), name -> content
 Beside = Callable[[Plan], Mapping[str, bytes]]
 #: looks at a finished plan and raises where something is wrong with it (a config that lies)
@@ -28,6 +31,10 @@ Check = Callable[[Plan], None]
 
 def _as_they_are(recipe: Recipe, inputs: dict[str, Weights]) -> dict[str, Weights]:
     return inputs
+
+
+def _no_notes(recipe: Recipe, inputs: Mapping[str, Weights]) -> tuple[str, ...]:
+    return ()
 
 
 def _nothing(plan: Plan) -> Mapping[str, bytes]:
@@ -41,6 +48,7 @@ class Stages:
     prepare: Prepare = _as_they_are
     checks: tuple[Check, ...] = ()
     beside: Beside = _nothing
+    notes: Notes = _no_notes
 
 
 @dataclass(frozen=True)
@@ -91,8 +99,9 @@ def plans(recipes: Sequence[Recipe], stages: Stages | None = None) -> list[Plan]
     for recipe in (ordered := in_order(recipes)):
         check_recipe(recipe)
     for recipe in ordered:
-        inputs = stages.prepare(recipe, opened(recipe, made, names))
-        planned = plan(recipe, inputs, opener(recipe))
+        given = opened(recipe, made, names)
+        planned = plan(recipe, stages.prepare(recipe, given), opener(recipe))
+        planned = replace(planned, notes=(*planned.notes, *stages.notes(recipe, given)))
         for check in stages.checks:
             check(planned)
         done.append(planned)
@@ -117,11 +126,10 @@ def run(recipe: str | Path | Sequence[Recipe], out: str | Path, options: Options
     device = device_of(options.device)
     done = plans(recipes, stages)
     targets = _targets(done, Path(out), options)
-    for planned, path in targets:
-        Place.at(path).check(_sources(planned), options.overwrite)
+    _check_places(targets, [Path(recipe)] if isinstance(recipe, str | Path) else [], options.overwrite)
     if options.dry_run:
         return Outcome(tuple(planned for planned, _ in targets))
-    with Threads(options.threads) if options.threads else Threads():
+    with Threads() if options.threads is None else Threads(options.threads):
         for planned, path in targets:
             weights = planned.weights(allow_nonfinite=options.allow_nonfinite, device=device)
             _write(weights, planned, path, options, stages)
@@ -143,8 +151,20 @@ def _targets(done: list[Plan], out: Path, options: Options) -> list[tuple[Plan, 
     return [(planned, options.middle / str(planned.recipe.name)) for planned in middle] + found
 
 
+def _check_places(targets: list[tuple[Plan, Path]], files: list[Path], overwrite: bool) -> None:
+    """Every output may be put where it shall go: apart from all inputs, the recipe's `files` too, and from the other outputs."""
+    outputs = [path for _, path in targets]
+    for planned, path in targets:
+        others = [other for other in outputs if other != path]
+        with telling(path):
+            if outputs.count(path) > 1 or any(other in path.parents for other in others):
+                raise OutputError(f"{path} would hold two results, or lie inside another one; name folders apart.")
+            Place.at(path).check([*files, *_sources(planned)], overwrite)
+
+
 def _sources(planned: Plan) -> list[Path]:
-    return [source for weights in planned.inputs.values() for source in weights.sources]
+    donors = [Path(home(planned.recipe, donor)) for donor in planned.recipe.donors]
+    return [*(source for weights in planned.inputs.values() for source in weights.sources), *(donor for donor in donors if donor.exists())]
 
 
 def _write(weights: Weights, planned: Plan, path: Path, options: Options, stages: Stages) -> None:

@@ -8,7 +8,7 @@ from .run import Stages
 from .side_files import side_files
 from .vocabulary_check import same_vocabularies
 from .vocabulary_files import check_vocabulary, with_vocabulary
-from .vocabulary_unite import unite
+from .vocabulary_unite import notes, unite
 
 
 def beside(plan: Plan) -> Mapping[str, bytes]:
@@ -16,4 +16,4 @@ def beside(plan: Plan) -> Mapping[str, bytes]:
     return with_vocabulary(plan, side_files(plan))
 
 
-STAGES = Stages(prepare=unite, checks=(honest, same_vocabularies, check_vocabulary), beside=beside)
+STAGES = Stages(prepare=unite, checks=(honest, same_vocabularies, check_vocabulary), beside=beside, notes=notes)

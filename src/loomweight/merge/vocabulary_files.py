@@ -8,9 +8,10 @@ from ..weights.json_file import parse_json, read_json
 from .chat_template import template_of
 from .plan import Plan
 from .recipe import Recipe
+from .tokenizer_files import read_vocabulary
 from .tokenizer_numbers import renumbered
 from .tokenizer_of_result import Files, tokenizer_files, without_tokenizer
-from .vocabulary_of import earlier, folder_of, outcome, read_vocabulary
+from .vocabulary_of import earlier, folder_of, outcome, united
 
 _CONFIGS = ("config.json", "generation_config.json")
 
@@ -42,28 +43,20 @@ def check_vocabulary(plan: Plan) -> None:
 
 def _configs(recipe: Recipe, files: Files) -> dict[str, bytes]:
     """`config.json` and `generation_config.json` over the vocabulary of the result, where that is not their own."""
-    last = _last(recipe)
+    last = united(recipe)
     folder = folder_of(recipe, recipe.reference)
     old = read_vocabulary(folder) if last and folder else None
-    if last is None or last.tokenizer is None or old is None:
+    if last is None or old is None:
         return {}
     made = outcome(last)
-    source = folder_of(last, made.model)
+    source, place = folder_of(last, made.model), last.tokenizer.place if last.tokenizer else last.place
     if all(made.vocabulary.ids.get(token) == number for token, number in old.ids.items()):
         return {}
     changed = {}
     for name in [name for name in _CONFIGS if name in files]:
-        config = renumbered(parse_json(files[name], name), old, made.vocabulary, _own(source, name), last.tokenizer.place)
+        config = renumbered(parse_json(files[name], name), old, made.vocabulary, _own(source, name), place)
         changed[name] = (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
     return changed
-
-
-def _last(recipe: Recipe) -> Recipe | None:
-    """The document that decides the vocabulary: this one, or the one whose result it takes after."""
-    if recipe.tokenizer is not None:
-        return recipe
-    document = earlier(recipe, recipe.reference)
-    return _last(document) if document else None
 
 
 def _own(folder: Path | None, name: str) -> dict[str, Any]:

@@ -43,6 +43,14 @@ def earlier(recipe: Recipe, model: str) -> Recipe | None:
     return recipe.earlier.get(model) or recipe.earlier.get(model.partition("+")[0])
 
 
+def united(recipe: Recipe) -> Recipe | None:
+    """The document that decides the vocabulary of a result: the recipe's own, or the one whose result it takes after; None for none."""
+    if recipe.tokenizer is not None:
+        return recipe
+    document = earlier(recipe, recipe.reference)
+    return united(document) if document else None
+
+
 def vocabulary_of(recipe: Recipe, model: str) -> Vocabulary | None:
     """The vocabulary of a model, or None where it has no tokenizer. Of another document's result: the one it will have.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ..errors import LoomweightError
 from ..weights import Weights
+from ..weights.names import listed
 from .inputs import opener
 from .layout import Layout
 from .recipe import Recipe
@@ -42,6 +43,28 @@ def unite(recipe: Recipe, inputs: dict[str, Weights]) -> dict[str, Weights]:
     return {model: over(weights, tables_, givers) if (tables_ := found[model]) else weights for model, weights in inputs.items()}
 
 
+def notes(recipe: Recipe, inputs: Mapping[str, Weights]) -> tuple[str, ...]:
+    """What `unite` does, in words: how many tokens and rows, what is added, which tokens nobody knows. `inputs` as they were."""
+    choice = recipe.tokenizer
+    if choice is None:
+        return ()
+    made = outcome(recipe)
+    size = _size(made.vocabulary, inputs.get(made.model), choice)
+    count, fresh = len(made.vocabulary.ids), len(made.fresh)
+    added = f", {fresh} added, such as {listed(made.fresh, 3)}" if fresh else ""
+    found = [f"the vocabulary has {count} tokens in {size} rows: {count - fresh} numbered as in {made.model}{added}."]
+    known = {token for model in recipe.models for token in needed(recipe, model).within(_rows(inputs[model]))}
+    told = {token for token, source in choice.tokens.items() if source.kind != "default"}
+    if lost := [token for token in made.vocabulary.ids if token not in known and token not in told]:
+        found.append(f"no model knows {listed(lost)}: {'its row is' if len(lost) == 1 else 'their rows are'} zero.")
+    return tuple(found)
+
+
+def _rows(weights: Weights) -> int:
+    name = embedding(weights)
+    return rows_of(weights, name) if name else 0
+
+
 def _donors(recipe: Recipe, choice: TokenChoice) -> dict[str, Weights]:
     """Models of which single rows are taken and nothing else."""
     wanted = {told.model: None for told in choice.tokens.values() if told.model and told.model not in recipe.models}
@@ -58,8 +81,7 @@ def _donors(recipe: Recipe, choice: TokenChoice) -> dict[str, Weights]:
 
 def _size(result: Vocabulary, source: Weights | None, choice: TokenChoice) -> int:
     """How many rows the result has: no fewer than the model whose tokenizer it takes."""
-    name = embedding(source) if source is not None else None
-    rows = max(result.size, rows_of(source, name) if source is not None and name else 0)
+    rows = max(result.size, _rows(source) if source is not None else 0)
     return rows if choice.multiple is None else -(-rows // choice.multiple) * choice.multiple
 
 
