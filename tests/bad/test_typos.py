@@ -11,8 +11,8 @@ from .scene import LINEAR, everything, merged, recipe, refused
 PARSED = {
     "merg r.yaml out": r"No such command 'merg'",
     "merge r.yaml out --thread 2": r"No such option: --thread",
-    "merge r.yaml out --threads two": r"'two' is not a valid integer",
-    "merge r.yaml out --threads": r"--threads",
+    "merge r.yaml out --threads two": r"Invalid value for '--threads'",
+    "merge r.yaml out --threads": r"Option '--threads' requires an argument",
     "merge r.yaml": r"Missing argument 'out'",
     "merge": r"Missing argument 'recipe'",
     "merge r.yaml out more": r"unexpected extra argument",
@@ -24,17 +24,21 @@ PARSED = {
 
 #: command -> what it says
 REFUSED = {
-    "merge r.yaml out --threads 0": r"threads must be .*at least 1, found 0|threads.*0",
-    "merge r.yaml out --threads -3": r"threads.*-3",
+    "merge r.yaml out --threads 0": r"threads must be at least 1, found 0",
+    "merge r.yaml out --threads -3": r"threads must be at least 1, found -3",
     "merge r.yaml out --device cudaa": r"device 'cudaa' is not available here; there are: cpu",
     "merge r.yaml out --device cuda:99": r"device 'cuda:99' is not available here; there are: cpu",
-    "merge r.yaml out --shard-size 5XB": r"'5XB'.*GB",
-    "merge r.yaml out --shard-size 0": r"0",
-    "merge r.yaml out --shard-size -5GB": r"'-5GB'",
+    "merge r.yaml out --shard-size 5XB": r"a shard size is .* like '5GB' or '500MiB', found '5XB'",
+    "merge r.yaml out --shard-size 0": r"a shard size is .*, found '0'",
+    "merge r.yaml out --shard-size -5GB": r"a shard size is .*, found '-5GB'",
     "merge r.yaml /": r"cannot write to '/'",
-    "merge r.yaml one/config.json/out": r"one/config\.json.*(Not a directory|is a file)",
-    f"merge r.yaml {'x' * 300}": r"File name too long|too long",
-    "merge r.yaml out.safetensors/": r"",
+    "merge r.yaml one/config.json/out": r"one/config\.json/out lies inside the input",
+    f"merge r.yaml {'x' * 300}": r"File name too long",
+    "merge r.yaml r.yaml/out": r"r\.yaml/out lies inside the input",
+    "merge r.yaml notes/out": r"notes/out cannot be written: .*Not a directory",
+    "merge r.yaml out --report x.txt": r"x\.txt: a report is an HTML file",
+    "merge r.yaml out --report nowhere/x.html": r"nowhere/x\.html: there is no folder 'nowhere'",
+    "merge r.yaml out --report one/config.json --overwrite": r"one/config\.json: a report is an HTML file",
     "inspect nothing": r"no such file or folder: 'nothing'",
     "inspect one --only nothing.*": r"no tensor that matches named 'nothing\.\*'",
     "diff one nothing": r"no such file or folder: 'nothing'",
@@ -50,14 +54,15 @@ def test_what_the_parser_refuses(command: str, capsys: pytest.CaptureFixture[str
     before = everything(Path.cwd())
     ran = run(capsys, *command.split())
     assert ran.code == 2 and ran.out == "" and "Traceback" not in ran.err
-    assert ran.err.count("Usage:") == 1 and PARSED[command] in " ".join(ran.err.split())
+    assert ran.err.count("Error") == 1 and PARSED[command] in " ".join(ran.err.split())
     assert everything(Path.cwd()) == before
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("command", [command for command in REFUSED if REFUSED[command]])
+@pytest.mark.parametrize("command", REFUSED)
 def test_what_the_command_refuses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     recipe(LINEAR)
+    Path("notes").write_text("a file where a folder is needed")
     refused(capsys, *command.split(), says=REFUSED[command])
 
 

@@ -32,6 +32,10 @@ def merge(
     """
     how = Options(threads, device, shard_size=shard_size, middle=keep_middle)
     options = replace(how, resume=resume, overwrite=overwrite, dry_run=dry_run, allow_nonfinite=allow_nonfinite)
+    if report:
+        from ..merge.report import check_report
+
+        check_report(report, out, overwrite=overwrite)
     outcome = run(recipe, out, options, STAGES)
     _tell(outcome, dry_run)
     if report and not dry_run:

@@ -1,17 +1,38 @@
 """The report of a merge: one HTML file that needs nothing else, readable on a phone."""
 
+import os
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtra, OutputError
 from ..weights import Weights, load
+from ..weights.disk import telling
 from .card import clean_name
 from .plan import Plan
 from .run import Outcome
 from .statistics import Layer, layers
 
+_EXTRA = "reports need jinja2 and matplotlib; install the extra: pip install 'loomweight[report]'"
 _COLORS = ("#2f6f8f", "#c8553d", "#588157", "#9a6fb0", "#d4a017", "#4a4e69", "#00897b", "#8d6e63")
+
+
+def check_report(path: Path, out: Path, *, overwrite: bool = False) -> None:
+    """Raise before a merge to `out` what would stop its report: nothing is merged for a report that cannot be written.
+
+    Raises:
+        MissingExtra: jinja2 or matplotlib is not installed.
+        OutputError: the file exists, is no HTML file by its name, or has no folder to go to.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"{path}: a report is an HTML file; give it a name that ends in .html.")
+    if os.path.lexists(path) and (path.is_dir() or not overwrite):
+        raise OutputError(f"{path} exists; name another file for the report, or use --overwrite.")
+    if not path.parent.is_dir() and path.parent.absolute() != out.absolute():
+        raise OutputError(f"{path}: there is no folder {str(path.parent)!r}; make it, or name another file for the report.")
+    if not (find_spec("jinja2") and find_spec("matplotlib")):
+        raise MissingExtra(_EXTRA)
 
 
 def write_report(outcome: Outcome, path: Path, *, overwrite: bool = False) -> Path:
@@ -19,14 +40,15 @@ def write_report(outcome: Outcome, path: Path, *, overwrite: bool = False) -> Pa
 
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
-        OutputError: the file exists.
+        OutputError: the file exists, or cannot be written.
     """
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; name another file for the report, or use --overwrite.")
     html = render(outcome)
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(html, "utf-8")
-    fresh.replace(path)
+    with telling(path):
+        fresh.write_text(html, "utf-8")
+        fresh.replace(path)
     return path
 
 
@@ -35,7 +57,7 @@ def render(outcome: Outcome) -> str:
     try:
         from jinja2 import Environment, PackageLoader
     except ImportError as error:
-        raise MissingExtra("reports need jinja2 and matplotlib; install the extra: pip install 'loomweight[report]'") from error
+        raise MissingExtra(_EXTRA) from error
     page = Environment(loader=PackageLoader("loomweight.merge", ""), autoescape=True).get_template("report.html.j2")
     return page.render(merges=[_merge(plan, load(path)) for plan, path in zip(outcome.plans, outcome.paths, strict=True)])
 
@@ -78,7 +100,7 @@ def _drawn(found: list[Layer], lines: dict[str, list[float]]) -> str:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingExtra("reports need jinja2 and matplotlib; install the extra: pip install 'loomweight[report]'") from error
+        raise MissingExtra(_EXTRA) from error
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.add_subplot()
     for (name, values), color in zip(lines.items(), _COLORS * len(lines), strict=False):
