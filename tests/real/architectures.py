@@ -153,7 +153,7 @@ def sound() -> dict[str, Tensor]:
 
 
 HEAD = {"lm_head.weight": "model.embed_tokens.weight"}
-T5_TIES = {name: "shared.weight" for name in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")}
+T5_TIES = dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight")
 BERT_TIES = {"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.bias": "cls.predictions.bias"}
 
 LLAMA = Architecture("llama", llama, text, {})

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors import safe_open
 from torch import Tensor
 from torch.testing import assert_close
