@@ -24,7 +24,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Say in which order the pages come."""
     packages = [f"packages/{name}.md" for name in sorted(modules(), key=lambda name: (name not in FIRST, [*FIRST, name].index(name)))]
     documents = [target for target in DOCUMENTS.values() if target not in ("index.md", "changelog.md")]
-    config.nav = ["index.md", "methods.md", {"Packages": packages}, *documents, {"Benchmarks": "BENCHMARKS.md"}, "changelog.md"]
+    config.nav = ["index.md", {"Recipes": "RECIPES.md"}, "methods.md", {"Packages": packages}, *documents, {"Benchmarks": "BENCHMARKS.md"}, "changelog.md"]
     return config
 
 
