@@ -54,7 +54,7 @@ def test_the_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 def trimmed(delta, keep: float = 0.2):
     """The largest entries of a tensor, the rest zero."""
-    count = max(1, round(keep * delta.numel()))
+    count = max(1, int(keep * delta.numel()))
     floor = delta.abs().flatten().sort(descending=True).values[count - 1]
     return delta * (delta.abs() >= floor)
 

@@ -35,6 +35,11 @@ class GradientMatching(Rule):
     Raises:
         BadParameter: evidence that is missing or negative, negative weights or delta.
         NonFinite: evidence that holds NaN or Inf.
+
+    >>> from loomweight.rules import combine
+    >>> base, light, heavy = (Weights.of({"w": torch.tensor([x])}) for x in (0.0, 1.0, 3.0))
+    >>> combine([{"w": torch.tensor([1.0])}, {"w": torch.tensor([5.0])}], GradientMatching(base, (light, heavy)))["w"]  # (1 + 3 * 5) / 4
+    tensor([4.])
     """
 
     base: Weights

@@ -21,6 +21,12 @@ class Per(Rule):
     Args:
         by: "tensor", "layer" (names alike up to their first number) or "model".
         rule: the rule for each group.
+
+    >>> import torch
+    >>> from loomweight.rules import Krum, combine
+    >>> sets = [{"a.0.w": torch.tensor([x]), "a.1.w": torch.tensor([y])} for x, y in ((1.0, 9.0), (1.1, 5.0), (9.0, 5.1), (1.2, 5.2))]
+    >>> [value.item() for value in dict(combine(sets, Per("layer", Krum(f=0)))).values()]  # the best of each layer: of two sets
+    [1.100000023841858, 5.099999904632568]
     """
 
     by: Grain

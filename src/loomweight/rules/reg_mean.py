@@ -34,6 +34,11 @@ class RegMean(Rule):
     Raises:
         BadParameter: `keep` or `layout` out of range, or no layer with evidence.
         ShapesDiffer: a Gram matrix does not fit its weight.
+
+    >>> from loomweight.rules import combine
+    >>> grams = tuple(Weights.of({"w": x * torch.eye(2)}) for x in (1.0, 3.0))
+    >>> combine([{"w": torch.tensor([[1.0, 2.0]])}, {"w": torch.tensor([[5.0, 2.0]])}], RegMean(grams))["w"]  # (1 + 3 * 5) / 4
+    tensor([[4., 2.]])
     """
 
     grams: tuple[Weights, ...]

@@ -25,6 +25,10 @@ class Reversible:
     """What `reversible` returns: `basis[name]` is (B, *shape), `coefficients[name]` is (positions, N, B).
 
     Saved as two weight sets (`lw.save`), they are all that `reconstruct` needs.
+
+    >>> merged = reversible([Weights.of({"w": torch.eye(2)}), Weights.of({"w": 2 * torch.eye(2)})], basis=1)
+    >>> merged.models, merged.basis.spec["w"].shape
+    (2, (1, 2, 2))
     """
 
     basis: Weights
@@ -103,7 +107,11 @@ def reversible(sets: Sequence[Weights], basis: int, columns: tuple[str, ...] = (
 
 
 def errors_by_rank(sets: Sequence[Weights], columns: tuple[str, ...] = ("*lora_A*",)) -> list[float]:
-    """Relative squared error |X - X_B|^2 / |X|^2 over all tensors, for a basis of 1, 2, .. N vectors; the last is 0."""
+    """Relative squared error |X - X_B|^2 / |X|^2 over all tensors, for a basis of 1, 2, .. N vectors; the last is 0.
+
+    >>> errors_by_rank([Weights.of({"w": torch.tensor([[1.0, 0.0]])}), Weights.of({"w": torch.tensor([[0.0, 1.0]])})])
+    [0.5, 0.0]
+    """
     lost, total = torch.zeros(len(sets), dtype=torch.float64), 0.0
     for name in sets[0].physical:
         energies = torch.linalg.eigvalsh(_grams(_stacked([guarded(w) for w in sets], name, columns))).clamp(min=0).flip(-1).sum(0)

@@ -19,6 +19,12 @@ class Route(Rule):
 
     Args:
         table: (pattern, rule) pairs; `*` is any run of characters.
+
+    >>> import torch
+    >>> from loomweight.rules import Mean, Take, combine
+    >>> sets = [{"body.w": torch.tensor([1.0]), "head.w": torch.tensor([1.0])}, {"body.w": torch.tensor([3.0]), "head.w": torch.tensor([3.0])}]
+    >>> dict(combine(sets, Route((("head.*", Take(0)), ("*", Mean())))).items())
+    {'body.w': tensor([2.]), 'head.w': tensor([1.])}
     """
 
     table: tuple[tuple[str, Rule], ...]
