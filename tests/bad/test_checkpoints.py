@@ -92,14 +92,23 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "tensor missing": (lambda: change("two", **{NORM: None}), r"one and two hold different tensors: only in one: '?model\.norm\.weight"),
     "extra tensor": (lambda: change("two", adapter__w=torch.ones(2)), r"one and two hold different tensors: .*only in two: '?adapter\.w"),
     "extra layer in one model": (lambda: extra_layer("two"), r"only in two: .*model\.layers\.4\."),
-    "extra layer in all, which the config does not know": (lambda: extra_layer("one", "two"), r"'one' contradicts itself: .*num_hidden_layers = 4.*Mend its config"),
+    "extra layer in all, which the config does not know": (
+        lambda: extra_layer("one", "two"),
+        r"'one' contradicts itself: .*num_hidden_layers = 4.*Mend its config",
+    ),
     "shape": (lambda: change("two", **{NORM: torch.ones(9)}), r"tensor 'model\.norm\.weight' has shapes \[8\] in one, \[9\] in two"),
     "shape of the vocabulary": (
         lambda: change("two", model__embed_tokens__weight=torch.ones(13, 8)),
         r"tensor 'model\.embed_tokens\.weight' has shapes \[12, 8\] in one, \[13, 8\] in two; .*tokenizer_source",
     ),
-    "dtype": (lambda: change("two", **{NORM: torch.ones(8).half()}), r"tensor 'model\.norm\.weight' has dtypes float32 in one, float16 in two; .*dtype: bfloat16"),
-    "integers and floats": (lambda: change("two", **{NORM: torch.ones(8).int()}), r"'model\.norm\.weight' has dtypes float32 in one, int32 in two; integers are never"),
+    "dtype": (
+        lambda: change("two", **{NORM: torch.ones(8).half()}),
+        r"tensor 'model\.norm\.weight' has dtypes float32 in one, float16 in two; .*dtype: bfloat16",
+    ),
+    "integers and floats": (
+        lambda: change("two", **{NORM: torch.ones(8).int()}),
+        r"'model\.norm\.weight' has dtypes float32 in one, int32 in two; integers are never",
+    ),
     "mixed architectures": (bert, r"one and two hold different tensors: only in one: .*; only in two: '?encoder\.layer\.0\.w"),
     "config lies about the width": (lambda: config(hidden_size=16), r"'one' contradicts itself: .*hidden_size = 16.*'model\.embed_tokens\.weight' has shape"),
     "config lies about the depth": (lambda: config(num_hidden_layers=3), r"'one' contradicts itself: .*num_hidden_layers = 3"),
@@ -107,10 +116,16 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "config is no JSON": (lambda: Path("one/config.json").write_text("{"), r"one/config\.json: not valid JSON"),
     "truncated file": (lambda: cut(TWO / WEIGHTS), r"line 4: .*two/model\.safetensors: tensor '\S+' ends at byte \d+, but the file has \d+: it is truncated"),
     "truncated shard": (lambda: (sharded(), cut(TWO / "model-00002-of-00002.safetensors")), r"two/model-00002-of-00002\.safetensors: tensor .* truncated"),
-    "missing shard": (lambda: (sharded(), (TWO / "model-00002-of-00002.safetensors").unlink()), r"two/.*index\.json: the file 'model-00002-of-00002\.safetensors' is missing"),
+    "missing shard": (
+        lambda: (sharded(), (TWO / "model-00002-of-00002.safetensors").unlink()),
+        r"two/.*index\.json: the file 'model-00002-of-00002\.safetensors' is missing",
+    ),
     "index lists what the shard lacks": (lacking, r"index\.json: lists 'model\.norm\.weight' in 'model-00002-of-00002\.safetensors', which lacks it"),
     "index leads to the parent": (lambda: elsewhere("../secret.safetensors"), r"index\.json: names the file '\.\./secret\.safetensors'.*only plain names"),
-    "index leads to an absolute path": (lambda: elsewhere(str(Path.cwd() / "secret.safetensors")), r"index\.json: names the file '/.*secret\.safetensors'.*only plain names"),
+    "index leads to an absolute path": (
+        lambda: elsewhere(str(Path.cwd() / "secret.safetensors")),
+        r"index\.json: names the file '/.*secret\.safetensors'.*only plain names",
+    ),
     "link leads out": (linked_out, r"model-00002-of-00002\.safetensors: a link to .*secret\.safetensors, outside the folder"),
     "index is no JSON": (lambda: (sharded(), (TWO / INDEX).write_text("{")), r"index\.json: not valid JSON"),
     "header longer than the file": (lambda: header({"a": GOOD}, 8, 10_000), r"two/model\.safetensors: .*the header claims 10000 bytes, but the file ends"),
@@ -121,7 +136,10 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "empty file": (lambda: (TWO / WEIGHTS).write_bytes(b""), r"two/model\.safetensors: .*0 bytes are no safetensors file"),
     "pointer of git lfs": (lambda: (TWO / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n"), r"two/model\.safetensors: "),
     "no weights in the folder": (lambda: (TWO / WEIGHTS).unlink(), r"line 4: .*two.*no weights.*'config\.json'"),
-    "two saves in one folder": (lambda: ((kept := (TWO / WEIGHTS).read_bytes()), sharded(), (TWO / WEIGHTS).write_bytes(kept)), r"two.* of another save; one is stale"),
+    "two saves in one folder": (
+        lambda: ((kept := (TWO / WEIGHTS).read_bytes()), sharded(), (TWO / WEIGHTS).write_bytes(kept)),
+        r"two.* of another save; one is stale",
+    ),
 }
 
 

@@ -14,7 +14,10 @@ CASES = {
     "required parameter misspelt": (LINEAR.replace("weight", "wieght", 1), r"r\.yaml, line 3: no parameter of linear named 'wieght'; nearest: 'weight'"),
     "required parameter missing": (LINEAR.replace(", parameters: {weight: 1}", "", 1), r"line 3: linear needs weight, .* for model 'one'"),
     "optional parameter misspelt": (TIES + "parameters: {desnity: 0.2}\n", r"line 6: no parameter of ties named 'desnity'; nearest: 'density'"),
-    "unknown key at the top, instead of a known one": (LINEAR.replace("merge_method", "merge_methd"), r"line 1: .*no key named 'merge_methd'; nearest: 'merge_method'"),
+    "unknown key at the top, instead of a known one": (
+        LINEAR.replace("merge_method", "merge_methd"),
+        r"line 1: .*no key named 'merge_methd'; nearest: 'merge_method'",
+    ),
     "unknown key at the top, besides": (LINEAR + "parmeters: {normalize: false}\n", r"line 5: .*no key named 'parmeters'; nearest: 'parameters'"),
     "filter that matches nothing": (
         SLERP + "parameters:\n  t:\n    - {filter: mpl, value: 0.1}\n    - {value: 0.5}\n",
@@ -27,11 +30,17 @@ CASES = {
     "bad out_dtype": (LINEAR + "out_dtype: bloat16\n", r"line 5: no dtype named 'bloat16'; nearest: 'bfloat16'"),
     "ties without base": (TIES.replace("base_model: base\n", ""), r"line 1: ties works on differences from a base: add base_model"),
     "epsilon of della out of range": (DELLA + "parameters: {density: 0.95}\n", r"line 1: .*density \+ epsilon must be from 0 to 1, found 0\.8 and 1\.1"),
-    "epsilon of della itself": (DELLA + "parameters: {density: 0.5, epsilon: 1.5}\n", r"line \d: .*epsilon must .*found .*1\.5|line 1: .*density - epsilon .* found -1 and 2"),
+    "epsilon of della itself": (
+        DELLA + "parameters: {density: 0.5, epsilon: 1.5}\n",
+        r"line \d: .*epsilon must .*found .*1\.5|line 1: .*density - epsilon .* found -1 and 2",
+    ),
     "layer_range reversed": (CUT + "[3, 1]\n", r"line 6: layer_range \[3, 1\] holds no layer: .*; did you mean \[1, 3\]\?"),
     "layer_range beyond the model": (CUT + "[2, 9]\n", r"line 5: layer_range \[2, 9\] reaches beyond 'two', which has 4 layers"),
     "path that does not exist": (LINEAR.replace("two", "tow"), r"line 4: no such file or folder: 'tow'; near it: 'two'"),
-    "path below a folder that does not exist": (LINEAR.replace("two", "/nowhere/two"), r"line 4: no such file or folder: '/nowhere/two'; '/nowhere' is no folder"),
+    "path below a folder that does not exist": (
+        LINEAR.replace("two", "/nowhere/two"),
+        r"line 4: no such file or folder: '/nowhere/two'; '/nowhere' is no folder",
+    ),
     "repository that is not here": (LINEAR.replace("two", "org/two"), r"line 4: no such file or folder: 'org/two'.* hf download org/two"),
     "empty file": ("", r"r\.yaml is empty; a recipe needs at least merge_method and models"),
     "malformed YAML": ("merge_method: linear\nmodels: [{model: one\n", r"r\.yaml, line \d: this is not YAML"),
@@ -70,7 +79,11 @@ def test_every_command_that_reads_recipes_ends_alike(command: str, capsys: pytes
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"\xff\xfe\x00m", r"r\.yaml: not a text file in UTF-8"), (b"a: 1\n\x00", r"r\.yaml, line 2: this is not YAML"), (b"{" * 5000, r"r\.yaml.*(not YAML|nested)")],
+    [
+        (b"\xff\xfe\x00m", r"r\.yaml: not a text file in UTF-8"),
+        (b"a: 1\n\x00", r"r\.yaml, line 2: this is not YAML"),
+        (b"{" * 5000, r"r\.yaml.*(not YAML|nested)"),
+    ],
 )
 def test_a_recipe_of_strange_bytes(content: bytes, says: str, here, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "r.yaml").write_bytes(content)

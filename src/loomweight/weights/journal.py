@@ -22,7 +22,7 @@ class Journal:
         self._open = True
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         if not os.fstat(self._descriptor).st_size:
-            self._append(key)
+            self._start(key)
 
     def mark(self, number: int, digest: int) -> None:
         """Say that this segment lies on the disk, with the digest of its bytes."""
@@ -39,6 +39,14 @@ class Journal:
         """Remove it: nothing of this output is worth keeping, or all of it is in place."""
         self.path.unlink(missing_ok=True)
 
+    def _start(self, key: str) -> None:
+        try:
+            self._append(key)
+        except OSError:  # no room for one line: nothing is begun
+            self.drop()
+            self.close()
+            raise
+
     def _append(self, words: str) -> None:
         with self._lock:
             if self._open:  # a thread that outlives its save must not write into what has this descriptor next
@@ -53,7 +61,10 @@ def claims(path: Path, key: str) -> dict[int, int]:
     """
     if not path.exists():
         return {}
-    first, *lines = path.read_text(errors="replace").splitlines() or [""]
+    text = path.read_text(errors="replace")
+    if "\n" not in text:  # the key itself is torn: nothing was done
+        return {}
+    first, *lines = text.splitlines()
     if first != key:
         raise OutputError(
             f"{path.parent} holds an unfinished output of another plan (other inputs, rule, dtype, shard size or metadata), "
