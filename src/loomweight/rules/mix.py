@@ -14,9 +14,10 @@ _CLOSE = 1e-3
 
 
 def mixed(sets: Sets, coefficients: Sequence[float]) -> Callable[[str], Block]:
-    """sum_i c_i w_i. Where the coefficients sum to about 1 it is computed as s (w_k + sum_i (c_i / s) (w_i - w_k)), s = sum_i c_i,
+    """sum_i c_i w_i. Where the coefficients sum to about 1 it is computed as s (w_k + sum_i (c_i / s) (w_i - w_k)), s = sum_i c_i.
 
-    or as s w_k + sum_i c_i (w_i - w_k) where s is visibly not 1: then no c_i / s rounds what c_i keeps exact. That form returns equal sets unchanged to the last bit, keeps small differences at full precision, and rounds values that
+    Where s is visibly not 1 it is s w_k + sum_i c_i (w_i - w_k): no quotient then rounds what c_i keeps exact. Both forms
+    return equal sets unchanged to the last bit where s is 1, keep small differences at full precision, and round values that
     lie between two numbers of the stored dtype as the exact formula does. w_k has the largest coefficient: an outlier that
     was given next to nothing is not what the others are measured from. Sets with coefficient 0 are not read.
     """
