@@ -51,7 +51,7 @@ class MultiSlerp(Weighing):
 
     def coefficients(self, gram: Float64[Tensor, "n n"]) -> Float64[Tensor, " n"]:
         """The factor of each set."""
-        weight = np.asarray(self.weights or (1.0,) * len(gram))
+        weight = np.asarray(self.weights or (1.0,) * len(gram), dtype=np.float64)
         weight = weight / weight.sum() if self.normalize else weight
         lengths = np.sqrt(gram.numpy().diagonal().clip(min=0))
         pull = np.where(lengths > 0, weight / np.where(lengths > 0, lengths, 1), 0)

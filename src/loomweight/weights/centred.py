@@ -18,18 +18,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..shapes import Float
+from .spec import BLOCK, spans
 
 Matrix = NDArray[np.float64]
 
 # N = sets, P = entries of a block
 _FEW = 4  # up to so many sets, dot products beat a matrix product
 _LOST = 1e-3  # a squared distance below this part of what it is the difference of has lost three digits
+_CACHED = 1 << 20  # entries of all sets together that are worked on at once
 _SHORT = 1 << 12  # entries of a block that float64 costs nothing for, and float32 errors do not average out in
 _ALIGNED = 64  # bytes; products of memory aligned alike are alike to the last bit
 
 
 class CentredGram:
-    """The Gram matrix of `n` sets, from blocks of at most `entries` entries.
+    """The Gram matrix of `n` sets, summed over blocks of at most `entries` entries.
 
     >>> gram = CentredGram(2, 2)
     >>> gram.add([torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.5])])
@@ -39,13 +41,17 @@ class CentredGram:
     """
 
     def __init__(self, n: int, entries: int) -> None:
-        self._shape = (n, entries)
+        self._shape = (n, min(entries, BLOCK, max(BLOCK // 8, _CACHED // n // _SHORT * _SHORT)))
         self._scratch: Tensor | None = None
         self._done = np.zeros((n, n))
         self._move(0)
 
     def add(self, blocks: Sequence[Float[Tensor, " p"]]) -> None:
-        """Add the inner products of these entries, one block a set, all of one dtype."""
+        """Add the inner products of these entries, one block a set, all of one dtype, in parts that fit the cache."""
+        for lo, hi in spans(len(blocks[0]), self._shape[1]):
+            self._add([block[lo:hi] for block in blocks])
+
+    def _add(self, blocks: Sequence[Tensor]) -> None:
         blocks = [block.double() for block in blocks] if len(blocks[0]) <= _SHORT else blocks
         with np.errstate(invalid="ignore", over="ignore"):
             part = self._products(blocks)

@@ -27,7 +27,7 @@ from .weights import Weights
 # N = weight sets, K = chunks of a block, C = entries of a chunk
 _CHUNK = 1 << 12
 _SEGMENT = 32 * BLOCK  # entries of a tensor that one task reads
-_CACHED = 1 << 20  # entries of all sets together that are worked on at once
+_READ = 1 << 24  # entries of all sets together that are read at once
 
 
 def gram(sets: Sequence[Weights]) -> Float64[Tensor, "n n"]:
@@ -112,8 +112,8 @@ def _tasks(sets: Sequence[Weights]) -> Iterator[tuple[_Opened, int, int, int]]:
 def _part(task: tuple[_Opened, int, int, int]) -> NDArray[np.float64]:
     """The Gram matrix of one segment."""
     opened, first, last, n = task
-    size = min(BLOCK, max(BLOCK // 8, _CACHED // n // _CHUNK * _CHUNK))
-    total = CentredGram(n, min(size, last - first))
+    size = min(last - first, BLOCK, max(_CHUNK, _READ // n // _CHUNK * _CHUNK))
+    total = CentredGram(n, size)
     for lo, hi in spans(last - first, size):
         total.add(opened.blocks(first + lo, first + hi))
     return total.value()
