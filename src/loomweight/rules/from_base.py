@@ -49,7 +49,7 @@ def sce_merging(base: Weights, select: float = 1.0, scale: float = 1.0) -> Rule:
 
     Paper: FuseChat: Knowledge Fusion of Chat Models (2024, https://arxiv.org/abs/2408.07990), section 3.3.
 
-    >>> sce_merging(Weights.of({}), select=0.1).rule
-    SCE(select=0.1)
+    >>> sce_merging(Weights.of({}), select=0.1).rule.select
+    0.1
     """
     return Around(base, SCE(select), scale=scale)
