@@ -1,7 +1,7 @@
 """From a recipe file to checkpoints on the disk: read, plan, write. One straight line."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..engines import Threads
@@ -21,6 +21,8 @@ from .recipe import Recipe
 
 #: changes the weights of a recipe's models before they are merged (united vocabularies)
 Prepare = Callable[[Recipe, dict[str, Weights]], dict[str, Weights]]
+#: says what `prepare` does with these weights, for the notes of the plan
+Notes = Callable[[Recipe, Mapping[str, Weights]], tuple[str, ...]]
 #: makes the other files of an output folder (config, tokenizer, model card), name -> content
 Beside = Callable[[Plan], Mapping[str, bytes]]
 #: looks at a finished plan and raises where something is wrong with it (a config that lies)
@@ -28,10 +30,17 @@ Check = Callable[[Plan], None]
 
 
 def _as_they_are(recipe: Recipe, inputs: dict[str, Weights]) -> dict[str, Weights]:
+    """The models as they are."""
     return inputs
 
 
+def _no_notes(recipe: Recipe, inputs: Mapping[str, Weights]) -> tuple[str, ...]:
+    """No notes."""
+    return ()
+
+
 def _nothing(plan: Plan) -> Mapping[str, bytes]:
+    """No other files."""
     return {}
 
 
@@ -42,6 +51,7 @@ class Stages:
     prepare: Prepare = _as_they_are
     checks: tuple[Check, ...] = ()
     beside: Beside = _nothing
+    notes: Notes = _no_notes
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,9 @@ def plans(recipes: Sequence[Recipe], stages: Stages | None = None) -> list[Plan]
     for recipe in (ordered := in_order(recipes)):
         check_recipe(recipe)
     for recipe in ordered:
-        inputs = stages.prepare(recipe, opened(recipe, made, names))
-        planned = plan(recipe, inputs, opener(recipe))
+        given = opened(recipe, made, names)
+        planned = plan(recipe, stages.prepare(recipe, given), opener(recipe))
+        planned = replace(planned, notes=(*planned.notes, *stages.notes(recipe, given)))
         for check in stages.checks:
             check(planned)
         done.append(planned)
