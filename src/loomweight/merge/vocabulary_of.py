@@ -93,7 +93,7 @@ def outcome(recipe: Recipe) -> Outcome:
     fresh: dict[str, Mapping[str, Any] | None] = {}
     known = [needed(recipe, name) for name in recipe.models]
     if choice.source == "union":
-        for other in known:
+        for other in (other for other in known if other is not first):
             fresh |= {token: other.added.get(token) for token, _ in other.ordered if token not in first.ids and token not in fresh}
     for token in choice.tokens:
         if token not in first.ids and fresh.get(token) is None:

@@ -3,12 +3,12 @@
 import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from ..weights import BLOCK, Block, Spec, Weights
-from ..weights.algebra import working
 from .vocabulary_rows import CENTRE, MEAN, ZERO, Rows
 from .vocabulary_tensors import resized
 
@@ -50,48 +50,55 @@ class _Reader:
         averaged = bool((table.source == MEAN).any())
         wanted = set(table.own) if averaged else set()
         wanted |= {number for number in table.source.unique().tolist() if number >= 0}
-        self.blocks = {number: working(givers[table.givers[number]], name) for number in sorted(wanted)}
+        self.blocks = {number: givers[table.givers[number]].open(name) for number in sorted(wanted)}
+        self.stored = {number: _stored(block, givers[table.givers[number]].spec[name].numel, width) for number, block in self.blocks.items()}
         self.centre: Tensor | None = None
         if bool((table.source == CENTRE).any()):
             self.centre = self._centre()
 
     def read(self, lo: int, hi: int) -> Tensor:
         """The entries, a view of one giver's where they lie there side by side."""
-        width, first = self.width, lo // max(self.width, 1)
-        end = -(-hi // max(width, 1))
-        at = bisect_right(self.starts, first) - 1
         if lo >= hi:
             return torch.empty(0, dtype=self.work)
-        _, stop, source, row = self.table.runs[at]
+        first, end = lo // self.width, -(-hi // self.width)
+        start, stop, source, row = self.table.runs[bisect_right(self.starts, first) - 1]
         if source >= 0 and stop >= end:
-            shift = (row - self.starts[at]) * width
+            shift = (row - start) * self.width
             return self.blocks[source](lo + shift, hi + shift).to(self.work)
-        rows = torch.empty(end - first, width, dtype=self.work)
-        while at < len(self.starts) and self.starts[at] < end:
-            start, stop, source, row = self.table.runs[at]
-            a, b = max(start, first), min(stop, end)
-            self._fill(rows[a - first : b - first], a, source, row + a - start)
-            at += 1
-        return rows.reshape(-1)[lo - first * width : hi - first * width]
+        sources, out = self.table.source[first:end], torch.empty(end - first, self.width, dtype=self.work)
+        for source in sources.unique().tolist():
+            places = (sources == source).nonzero().flatten()
+            out[places] = self._rows(source, places + first)
+        return out.reshape(-1)[lo - first * self.width : hi - first * self.width]
 
-    def _fill(self, out: Tensor, number: int, source: int, row: int) -> None:
-        """Rows `number` and on of the result into `out`."""
+    def _rows(self, source: int, numbers: Tensor) -> Tensor:
+        """These rows of the result, all from one source."""
         if source >= 0:
-            out.copy_(self.blocks[source](row * self.width, (row + len(out)) * self.width).reshape(out.shape))
-        elif source == ZERO:
-            out.zero_()
-        elif source == CENTRE:  # while the mean itself is made, these rows are read and left out
-            out.copy_(self.centre.expand_as(out)) if self.centre is not None else out.zero_()
-        else:
-            for i in range(len(out)):
-                out[i] = self._mean(number + i)
+            return self._taken(source, self.table.row[numbers])
+        if source == MEAN:
+            return self._mean(numbers)
+        zeros = torch.zeros(len(numbers), self.width, dtype=self.work)
+        # while the mean of all tokens is made, rows that will be it are read too, and left out
+        return zeros if source == ZERO or self.centre is None else zeros + self.centre
 
-    def _mean(self, number: int) -> Tensor:
-        rows = [(giver, int(own[number])) for giver, own in self.table.own.items() if own[number] >= 0]
-        total = torch.zeros(self.width, dtype=torch.float64)
-        for giver, row in rows:
-            total += self.blocks[giver](row * self.width, (row + 1) * self.width)
-        return (total / len(rows)).to(self.work)
+    def _taken(self, giver: int, rows: Tensor) -> Tensor:
+        """These rows of one giver: at once where it is stored, else stretch by stretch."""
+        if (stored := self.stored[giver]) is not None:
+            return stored[rows].to(self.work)
+        breaks = [0, *((rows[1:] != rows[:-1] + 1).nonzero().flatten() + 1).tolist(), len(rows)]
+        spans = [(int(rows[start]), end - start) for start, end in pairwise(breaks) if end > start]
+        parts = [self.blocks[giver](row * self.width, (row + count) * self.width).to(self.work) for row, count in spans]
+        return torch.cat(parts).reshape(-1, self.width)
+
+    def _mean(self, numbers: Tensor) -> Tensor:
+        total = torch.zeros(len(numbers), self.width, dtype=torch.float64)
+        count = torch.zeros(len(numbers), 1, dtype=torch.float64)
+        for giver, own in self.table.own.items():
+            places = (own[numbers] >= 0).nonzero().flatten()
+            if len(places):
+                total[places] += self._taken(giver, own[numbers][places])
+                count[places] += 1
+        return (total / count).to(self.work)
 
     def _centre(self) -> Tensor:
         """The mean of the rows of all tokens."""
@@ -102,6 +109,17 @@ class _Reader:
             rows = self.read(first * self.width, end * self.width).reshape(-1, self.width)
             total += rows[part - first].sum(0, dtype=torch.float64)
         return (total / max(len(numbers), 1)).to(self.work)
+
+
+def _stored(block: Block, numel: int, width: int) -> Tensor | None:
+    """The whole tensor as rows, where a block is a view of it and costs nothing; None where blocks are computed."""
+    if numel < 2:
+        return None
+    ends = block(0, 1), block(numel - 1, numel)
+    storage = ends[0].untyped_storage()
+    apart = ends[1].storage_offset() - ends[0].storage_offset()
+    same = storage.data_ptr() == ends[1].untyped_storage().data_ptr() and apart == numel - 1
+    return block(0, numel).reshape(-1, width) if same else None
 
 
 def _digest(table: Rows) -> str:
