@@ -7,7 +7,10 @@
 [1, 2]
 """
 
+from .allocator import keep_freed_blocks as keep_freed_blocks
 from .engine import Engine as Engine
 from .engine import current as current
 from .inline import Inline as Inline
 from .threads import Threads as Threads
+
+keep_freed_blocks()

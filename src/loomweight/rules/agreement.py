@@ -25,9 +25,8 @@ def mass(rows: Sequence[Float[Tensor, " p"]], factors: Sequence[float]) -> Float
 
 
 def elected(votes: Float[Tensor, " p"], tie: Tie) -> Float[Tensor, " p"]:
-    """The sign of the votes: -1, 0 or 1; the votes are overwritten."""
-    votes.sign_()
-    return votes.masked_fill_(votes == 0, 1.0) if tie == "positive" else votes
+    """The sign of the votes: -1, 0 or 1; the votes may be overwritten."""
+    return torch.copysign(votes.new_ones(()), votes) if tie == "positive" else votes.sign_()
 
 
 def agreeing(rows: Sequence[Float[Tensor, " p"]], factors: Sequence[float], sign: Float[Tensor, " p"], normalize: bool) -> Float[Tensor, " p"]:

@@ -40,7 +40,6 @@ def farther(highest: Float[Tensor, " p"], lowest: Float[Tensor, " p"]) -> Float[
     >>> farther(torch.tensor([1.0, 4.0, 2.0]), torch.tensor([-3.0, 3.0, -2.0]))
     tensor([-3.,  4.,  2.])
     """
-    chosen = torch.add(highest, lowest).sign_()
-    chosen.masked_fill_(chosen == 0, 1.0)
+    chosen = torch.copysign(highest.new_ones(()), highest + lowest)
     highest.mul_(chosen.clamp(min=0))
     return highest.sub_(lowest.mul_(chosen.clamp_(max=0)))

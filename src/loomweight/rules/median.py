@@ -8,7 +8,6 @@ lower one), and sets may have weights.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..shapes import Float

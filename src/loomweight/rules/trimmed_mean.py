@@ -7,7 +7,6 @@ definition 2, with f = floor(beta n). We differ: sets may have weights.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..errors import BadParameter, TooFewSets
