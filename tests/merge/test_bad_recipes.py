@@ -92,7 +92,10 @@ CASES = {
         "merge_method: model_stock\nbase_model: base\nmodels: [{model: a}]\n",
         r"line 3: model_stock merges at least 2 models besides the base, found 1",
     ),
-    "two models to pass through": ("merge_method: passthrough\nmodels: [{model: a}, {model: b}]\n", r"line 2: passthrough merges exactly 1 model, found 2: a, b"),
+    "two models to pass through": (
+        "merge_method: passthrough\nmodels: [{model: a}, {model: b}]\n",
+        r"line 2: passthrough merges exactly 1 model, found 2: a, b",
+    ),
     "one model twice": ("merge_method: linear\nmodels: [{model: a}, {model: a}]\nparameters: {weight: 1}\n", r"line 2: 'a' stands twice among the models"),
     "too few models for a robust rule": (
         "merge_method: krum\nmodels: [{model: a}, {model: b}, {model: base}]\nparameters: {f: 1}\n",
@@ -122,8 +125,14 @@ CASES = {
         "merge_method: linear\nmodules:\n  decodr:\n    models: [{model: a}]\n",
         r"line 3: no module named 'decodr'; .*all: .*model.layers",
     ),
-    "a module without models": ("merge_method: linear\nmodules:\n  rest: {parameters: {weight: 1}}\n", r"line 3: module 'rest' must have either models or slices"),
-    "mixed architectures": ("merge_method: linear\nmodels: [{model: a}, {model: bert}]\nparameters: {weight: 1}\n", r"a and bert hold different tensors: only in a: .*; only in bert: "),
+    "a module without models": (
+        "merge_method: linear\nmodules:\n  rest: {parameters: {weight: 1}}\n",
+        r"line 3: module 'rest' must have either models or slices",
+    ),
+    "mixed architectures": (
+        "merge_method: linear\nmodels: [{model: a}, {model: bert}]\nparameters: {weight: 1}\n",
+        r"a and bert hold different tensors: only in a: .*; only in bert: ",
+    ),
     "empty": ("", r"r.yaml is empty"),
     "only a comment": ("# nothing\n", r"r.yaml is empty"),
     "a list": ("- merge_method: linear\n", r"line 1: a recipe must be a mapping of keys to values, found a list"),
@@ -139,10 +148,19 @@ CASES = {
         "merge_method: linear\nmodels:\n  - {model: a, parameters: {weight: !search [0, 1]}}\n",
         r"line 3: !search is for `loomweight tune`; put a value here to merge",
     ),
-    "a search mark of words": ("merge_method: linear\nmodels: [{model: a, parameters: {weight: !search [x, 1]}}]\n", r"line 2: the ends of !search must be numbers"),
-    "a search mark upside down": ("merge_method: linear\nmodels: [{model: a, parameters: {weight: !search [1, 0]}}]\n", r"line 2: !search needs the lower end first"),
+    "a search mark of words": (
+        "merge_method: linear\nmodels: [{model: a, parameters: {weight: !search [x, 1]}}]\n",
+        r"line 2: the ends of !search must be numbers",
+    ),
+    "a search mark upside down": (
+        "merge_method: linear\nmodels: [{model: a, parameters: {weight: !search [1, 0]}}]\n",
+        r"line 2: !search needs the lower end first",
+    ),
     "align": ("merge_method: linear\nalign: weights\n" + MODELS, r"line 2: align is reserved .* not there yet"),
-    "both kinds of tokenizer": ("merge_method: linear\ntokenizer_source: union\ntokenizer: {source: base}\n" + MODELS, r"line 3: tokenizer and tokenizer_source exclude each other"),
+    "both kinds of tokenizer": (
+        "merge_method: linear\ntokenizer_source: union\ntokenizer: {source: base}\n" + MODELS,
+        r"line 3: tokenizer and tokenizer_source exclude each other",
+    ),
     "a token source of no kind": (
         "merge_method: linear\ntokenizer:\n  tokens:\n    x: {source: {kind: zerro}}\n" + MODELS,
         r"line 4: no kind of token source named 'zerro'; nearest: 'zero'",
@@ -152,12 +170,18 @@ CASES = {
         r"line 2: .* needs either token or token_id",
     ),
     "a name that is a path": ("name: ../x\nmerge_method: linear\n" + MODELS, r"line 1: the name '../x' must be a plain word"),
-    "a name twice": (f"name: x\nmerge_method: linear\n{MODELS}---\nname: x\nmerge_method: linear\n{MODELS}", r"line 7: the name 'x' stands twice, first at r.yaml, line 1"),
+    "a name twice": (
+        f"name: x\nmerge_method: linear\n{MODELS}---\nname: x\nmerge_method: linear\n{MODELS}",
+        r"line 7: the name 'x' stands twice, first at r.yaml, line 1",
+    ),
     "documents in a circle": (
         "name: x\nmerge_method: linear\nmodels: [{model: y}]\n---\nname: y\nmerge_method: linear\nmodels: [{model: x}]\n",
         r"line 1: documents wait for each other in a circle: 'x' uses 'y'; 'y' uses 'x'",
     ),
-    "two outputs without names": (f"merge_method: linear\n{MODELS}---\nname: y\nmerge_method: linear\n{MODELS}", r"line 1: 2 documents are written, .* this one has none; add `name:`"),
+    "two outputs without names": (
+        f"merge_method: linear\n{MODELS}---\nname: y\nmerge_method: linear\n{MODELS}",
+        r"line 1: 2 documents are written, .* this one has none; add `name:`",
+    ),
     "an unknown document": (
         "name: soup\nmerge_method: linear\nmodels: [{model: a}]\nparameters: {weight: 1}\n---\nmerge_method: linear\nmodels: [{model: suop}]\n",
         r"line 7: no such file or folder: 'suop'.* Documents of this file: 'soup'",
@@ -199,7 +223,9 @@ def test_the_same_recipes_without_their_mistakes_run(here: Path) -> None:
 
 
 def test_a_recipe_that_was_edited_is_merged_anew(here: Path) -> None:
-    graph = "name: middle\nmerge_method: passthrough\nmodels: [{model: a, parameters: {scale: SCALE}}]\n---\nmerge_method: passthrough\nmodels: [{model: middle}]\n"
+    graph = (
+        "name: middle\nmerge_method: passthrough\nmodels: [{model: a, parameters: {scale: SCALE}}]\n---\nmerge_method: passthrough\nmodels: [{model: middle}]\n"
+    )
     sizes = []
     for scale in ("1", "2"):
         Path("r.yaml").write_text(graph.replace("SCALE", scale))
