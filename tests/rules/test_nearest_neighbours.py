@@ -50,6 +50,17 @@ def test_bad_sets_leave_it_within_the_good_sets_diameter_of_the_trusted_one(seed
     assert (result - good[2]).norm() <= torch.cdist(good, good).max() * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("rule", [GeometricMedian(), MultiKrum(2)], ids=repr)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.floats(2, 20))
+def test_mixing_keeps_far_sets_out_of_the_good_ones(rule: Rule, seed: int, size: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    good = torch.randn(6, 5, generator=generator)
+    rows = torch.cat([10**size * torch.randn(2, 5, generator=generator), good])
+    result = combined(rows, NearestNeighbourMixing(rule, f=2))
+    assert (result - good.mean(0)).norm() <= torch.cdist(good, good).max()
+
+
 def test_the_trusted_set_keeps_its_role_when_others_are_dropped() -> None:
     rows = torch.tensor([[9.0], [1.0], [2.0], [7.0]]).repeat(1, 4)
     rows[0, 0] = float("nan")

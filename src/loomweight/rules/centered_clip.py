@@ -22,7 +22,9 @@ Start = Literal["zero", "core"]
 
 @dataclass(frozen=True)
 class CenteredClip(Weighing):
-    """v <- v + sum_i a_i (w_i - v) min(1, tau / |w_i - v|), a few times.
+    """Steps towards the sets, each set's pull cut to a radius.
+
+    v <- v + sum_i a_i (w_i - v) min(1, tau / |w_i - v|), a few times.
 
     The paper starts at the aggregate of the round before. That is `Around(before, CenteredClip(tau))`: differences from it,
     and a start of zero. Whole checkpoints without such a point want start="core".

@@ -29,12 +29,14 @@ _SMOOTH = 1e-7  # the code's, below the square root
 
 @dataclass(frozen=True)
 class FlagAggregator(Weighing):
-    """(1 / n) sum_i Y Y^T w_i, with Y an orthonormal basis of `rank` columns that minimises
+    """The mean of the sets' projections on the subspace that most of them agree on.
+
+    (1 / n) sum_i Y Y^T w_i, with Y an orthonormal basis of `rank` columns that minimises
 
     sum_i sqrt(1 - |Y^T w_i|^2 / |w_i|^2) + pairs / (n - 1) sum_{i != j} sqrt(1 - |Y^T (w_i - w_j)|^2 / |w_i - w_j|^2),
 
-    found by iteratively reweighted principal components. For gradients and differences from a base (`Around`): it looks at angles
-    at the origin.
+    found by iteratively reweighted principal components. For gradients and differences from a base (`Around`): it looks at
+    angles at the origin.
 
     No breakdown point is proved. With lengths="own", the paper's, a huge set still pulls along the part of it that Y holds;
     with "median" all sets are scaled to the median length first, so no set moves the result by more than that.

@@ -24,10 +24,11 @@ _TIE = 1e-6  # mean distances that differ by less than this part of it are equal
 
 @dataclass(frozen=True)
 class GeometricMedian(Weighing):
-    """argmin_v sum_i a_i |v - w_i|, to `tolerance` of the sets' spread.
+    """The point with the least sum of distances to the sets.
 
-    Each step is v <- sum_i b_i w_i / sum_i b_i with b_i = a_i / |v - w_i|. A set that is itself the minimum is returned as it is; where
-    a whole segment is (an even number of sets on one line), its middle.
+    argmin_v sum_i a_i |v - w_i|, to `tolerance` of the sets' spread. Each step is v <- sum_i b_i w_i / sum_i b_i with b_i =
+    a_i / |v - w_i|. A set that is itself the minimum is returned as it is; where a whole segment is (an even number of sets
+    on one line), its middle.
 
     Bound: bad sets with a share A < 1/2 of the weight, wherever they lie, leave the result within 2 (1 - A) / (1 - 2 A) r of
     the centre of any ball of radius r that holds the good sets. Breakdown point 1/2 of the weight.

@@ -17,7 +17,9 @@ _AT = 1e-12  # a distance below this part of the largest one counts as none
 
 @dataclass(frozen=True)
 class InverseDistance(Weighing):
-    """sum_i c_i w_i with c_i proportional to a_i / |w_i - mean|, the mean being weighted by a_i; Euclidean distances.
+    """A mean in which sets count the more, the nearer they are to the mean.
+
+    sum_i c_i w_i with c_i proportional to a_i / |w_i - mean|, the mean being weighted by a_i; Euclidean distances.
 
     Sets that are the mean itself share everything, which is the limit of the formula. Breakdown point 0: a set far enough
     away drags the mean, from which all others are then equally far, and keeps a coefficient of about 1 / (n - 1)^2.
@@ -46,5 +48,5 @@ class InverseDistance(Weighing):
         central, _ = core(squared_distances(gram.numpy()), weight)
         away = distances_to(centred_on(gram.numpy(), int(central.argmax())), weight)
         at = (away <= _AT * away.max()) & (weight > 0)
-        share = weight * at if at.any() else weight / away
+        share = weight * at if at.any() else weight / away.clip(min=_AT * away.max())
         return torch.from_numpy(share / share.sum())

@@ -22,13 +22,13 @@ _OPPOSITE = 1e-2  # radians
 
 @dataclass(frozen=True)
 class Karcher(Weighing):
-    """(sum_i a_i |w_i|) m, with m on the unit sphere the minimum of sum_i a_i angle(m, w_i)^2.
+    """The direction with the least sum of squared angles to the sets, at their mean length.
 
-    From the normalised mean direction, m <- exp_m(sum_i a_i log_m(w_i / |w_i|)) until the step is shorter than `tolerance` radians. The
-    minimum is unique where all directions lie within 90 degrees of one. Sets of length 0 have no direction and count for
-    the length alone; a direction within 0.01 rad of
-    opposite to m pulls to no side. Where the directions cancel (their weighted mean is shorter
-    than 1e-3) the result is sum_i a_i w_i. Breakdown point 0 in length.
+    (sum_i a_i |w_i|) m, with m on the unit sphere the minimum of sum_i a_i angle(m, w_i)^2. From the normalised mean
+    direction, m <- exp_m(sum_i a_i log_m(w_i / |w_i|)) until the step is shorter than `tolerance` radians. The minimum is
+    unique where all directions lie within 90 degrees of one. Sets of length 0 have no direction and count for the length
+    alone; a direction within 0.01 rad of opposite to m pulls to no side. Where the directions cancel (their weighted mean
+    is shorter than 1e-3) the result is sum_i a_i w_i. Breakdown point 0 in length.
 
     Args:
         weights: a_i before they are divided by their sum, none negative; None is 1 for each.

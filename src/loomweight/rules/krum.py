@@ -17,7 +17,9 @@ from .rule import Weighing
 
 @dataclass(frozen=True)
 class Krum(Weighing):
-    """The set w_i with the smallest score s_i: the sum of its n - f - 2 smallest squared distances to other sets.
+    """The set that lies closest to its neighbours.
+
+    It has the smallest score: the sum of its n - f - 2 smallest squared distances to other sets.
 
     This is the paper's score. Other libraries call other rules Krum: some take n - f - 1 neighbours, some sum distances that
     are not squared, and they pick other sets. Equal scores are compared with one neighbour more, and so on; then the

@@ -22,11 +22,12 @@ _SINGULAR = 1e-6
 
 @dataclass(frozen=True)
 class ModelStock(Weighing):
-    """t * mean_i d_i, with t = n c / (1 + (n - 1) c) and c the mean cosine between two of the n differences d_i from the anchor.
+    """The mean of differences from an anchor, shortened as far as the angles between them say.
 
-    For differences: wrap it in `Around(anchor, ...)`, and that in `Per`, since the paper's t is one for each layer; the recipe
-    `model_stock` does both. Equal differences give their mean (t = 1), orthogonal ones the anchor (t = 0). A difference
-    of length 0 has cosine 0 with all others. Breakdown point 0.
+    t * mean_i d_i, with t = n c / (1 + (n - 1) c) and c the mean cosine between two of the n differences d_i. For
+    differences: wrap it in `Around(anchor, ...)`, and that in `Per`, since the paper's t is one for each layer; the recipe
+    `model_stock` does both. Equal differences give their mean (t = 1), orthogonal ones the anchor (t = 0). A difference of
+    length 0 has cosine 0 with all others. Breakdown point 0.
 
     Args:
         extrapolate: let t be negative, away from the mean, where the differences oppose each other (c < 0); there and where

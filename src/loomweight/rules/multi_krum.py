@@ -22,7 +22,9 @@ _EQUAL = 1e-9  # relative
 
 @dataclass(frozen=True)
 class MultiKrum(Weighing):
-    """sum_i a_i w_i / sum_i a_i over the m sets with the smallest Krum scores (`Krum` says which score).
+    """The mean of the sets with the best Krum scores.
+
+    sum_i a_i w_i / sum_i a_i over the m sets with the smallest scores (`Krum` says which score).
 
     Bound: n >= 2 f + 3. For m <= n - f every chosen set lies as close to a good one as Krum's choice does, so the result lies
     that close to their hull: breakdown point (n - 3) / 2 sets. m = 1 is Krum. Sets with equal scores that

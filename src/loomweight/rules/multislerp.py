@@ -21,12 +21,12 @@ _CANCELS = 1e-3
 
 @dataclass(frozen=True)
 class MultiSlerp(Weighing):
-    """(sum_i a_i |w_i|) m / |m|, with m = sum_i a_i w_i / |w_i|.
+    """The normalised mean direction of the sets, at their mean length.
 
-    The source goes from m / |m| along the tangent sum_i a_i (u_i - <u_i, m> m / |m|^2) of the unit vectors u_i. That tangent is 0 by
-    the choice of m, so the formula above is all of it. A set of length 0 has no direction and counts for the length alone.
-    Where the directions cancel (|m| below 1e-3 of the sum of |a_i|) the result is sum_i a_i w_i. Breakdown point 0 in direction
-    and in length.
+    (sum_i a_i |w_i|) m / |m|, with m = sum_i a_i w_i / |w_i|. The source goes from m / |m| along the tangent sum_i a_i (u_i
+    - <u_i, m> m / |m|^2) of the unit vectors u_i. That tangent is 0 by the choice of m, so the formula above is all of it.
+    A set of length 0 has no direction and counts for the length alone. Where the directions cancel (|m| below 1e-3 of the
+    sum of |a_i|) the result is sum_i a_i w_i. Breakdown point 0 in direction and in length.
 
     Args:
         weights: a_i; None is 1 for each.

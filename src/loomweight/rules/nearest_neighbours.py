@@ -23,8 +23,8 @@ from .sets import Sets
 class NearestNeighbourMean(Weighing):
     """The mean of a trusted set and the n - f - 1 sets nearest to it.
 
-    Bound: f < n. While the trusted set and n - f - 1 others are good, the result lies within the good sets' diameter of the trusted
-    one, whatever the rest holds: breakdown point n - 1 sets, the trusted one excepted.
+    Bound: f < n. While the trusted set and n - f - 1 others are good, the result lies within the good sets' diameter of the
+    trusted one, whatever the rest holds: breakdown point n - 1 sets, the trusted one excepted.
 
     Paper: Robust Collaborative Learning with Linear Gradient Overhead (2022, https://arxiv.org/abs/2209.10931), algorithm 1
     (MoNNA's nearest-neighbour averaging).
@@ -61,10 +61,11 @@ class NearestNeighbourMean(Weighing):
 
 @dataclass(frozen=True)
 class NearestNeighbourMixing(Rule):
-    """`rule` over sets that were each replaced by the mean of the n - f sets nearest to it, itself among them.
+    """A rule over sets that were each replaced by the mean of its nearest neighbours.
 
-    Equally near sets are taken in their order. For a weighing rule the n x n mixing matrix M turns its Gram matrix G into
-    M G M^T and its coefficients c into M^T c: no mixed set is ever computed.
+    These are the n - f sets nearest to it, itself among them. Equally near sets are taken in their order. For a weighing
+    rule the n x n mixing matrix M turns its Gram matrix G into M G M^T and its coefficients c into M^T c: no mixed set is
+    ever computed.
 
     Bound: n > 2 f. The mixed good sets lie close together, so a rule with kappa-robustness gets the best order in f / n that
     heterogeneous sets allow; breakdown point as of `rule`.

@@ -13,7 +13,9 @@ from .slerp import Slerp
 
 
 def nuslerp(weights: tuple[float, ...], base: Weights | None = None, flatten: bool = True, columns: bool = False) -> Rule:
-    """Slerp at t = a_1 / (a_0 + a_1), which is 1/2 where the weights sum to 0; with a base, of the differences from it.
+    """Slerp between two sets by their weights; with a base, of the differences from it.
+
+    t = a_1 / (a_0 + a_1), which is 1/2 where the weights sum to 0.
 
     Args:
         weights: a_0 and a_1.

@@ -21,7 +21,9 @@ Stack = Callable[[int, int], Tensor]
 
 @dataclass(frozen=True)
 class PerVector(Rule):
-    """One Gram matrix, and so one coefficient for each set, for every vector of a tensor.
+    """A weighing rule on every row, or every column, of a tensor alone.
+
+    One Gram matrix, and so one coefficient for each set, for every vector.
 
     Args:
         rule: for the vectors of all sets that lie at the same place.

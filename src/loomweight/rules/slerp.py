@@ -19,11 +19,12 @@ _OPPOSITE = 1e-2
 
 @dataclass(frozen=True)
 class Slerp(Weighing):
-    """sin((1 - t) theta) / sin(theta) w_0 + sin(t theta) / sin(theta) w_1, with theta the angle between w_0 and w_1.
+    """From one set to another along the arc between their directions.
 
-    The factors apply to the sets as they are, not to their directions, so equal lengths are kept and unequal ones blended.
-    Directions that are the same, or a set of length 0, give the straight line, which is the formula's limit; so do directions
-    within 0.01 rad of opposite, between which no great circle is the shortest. Breakdown point 0.
+    sin((1 - t) theta) / sin(theta) w_0 + sin(t theta) / sin(theta) w_1, with theta the angle between w_0 and w_1. The
+    factors apply to the sets as they are, not to their directions, so equal lengths are kept and unequal ones blended.
+    Directions that are the same, or a set of length 0, give the straight line, which is the formula's limit; so do
+    directions within 0.01 rad of opposite, between which no great circle is the shortest. Breakdown point 0.
 
     Args:
         t: 0 gives w_0, 1 gives w_1.
