@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 import loomweight as lw
 from loomweight.errors import BrokenFile, RecipeError
 from loomweight.merge.tokenizer_files import read_vocabulary
+from loomweight.merge.tokenizer_pieces import pieces
 from loomweight.merge.vocabulary_tensors import vocabulary_tensors
 
 pytest.importorskip("transformers")
@@ -166,3 +167,36 @@ def test_the_tensors_of_a_vocabulary_are_those_that_transformers_resizes(config,
         model.resize_token_embeddings(31, mean_resizing=False)
         after = {name: spec.shape for name, spec in lw.load(model).spec.items()}
         assert {name for name in shapes if after[name] != shapes[name]} == set(vocabulary_tensors(before))
+
+
+def proto(*parts: str) -> bytes:
+    """A sentencepiece model with these pieces, their scores and, behind them, a field that is no piece."""
+    inner = [b"\x0a" + bytes([len(part.encode())]) + part.encode() + b"\x15\x00\x00\x80\xbf\x18\x01" for part in parts]
+    return b"".join(b"\x0a" + bytes([len(piece)]) + piece for piece in inner) + b"\x12\x02\x08\x01"
+
+
+def test_sentencepiece_files_are_compared_without_any_library(tmp_path) -> None:
+    for seed, (name, order) in enumerate((("a", ("<unk>", "\u2581the", "x")), ("b", ("<unk>", "x", "\u2581the")))):
+        save(tmp_path / name, bpe(ENGLISH, 60), seed)
+        (tmp_path / name / "tokenizer.json").unlink()
+        (tmp_path / name / "tokenizer.model").write_bytes(proto(*order))
+    assert pieces(tmp_path / "a" / "tokenizer.model") == {"<unk>": 0, "\u2581the": 1, "x": 2}
+    with pytest.raises(RecipeError, match=r"the tokenizers of '.*b' and '.*a' differ.*'x' is row 1 in .*b and row 2 in .*a; '.the' is row 2 in .*b and"):
+        merged(tmp_path, PAIR.replace(", TOKENS", ""))
+    (tmp_path / "b" / "tokenizer.model").write_bytes(proto("<unk>", "\u2581the", "x") + b"\x12\x02\x08\x02")
+    assert merged(tmp_path, PAIR.replace(", TOKENS", "")).exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"\x0a\x50abc", b"\x0b", b"\x12\x02\x08\x01", b"\xff"])
+def test_what_is_no_sentencepiece_file_is_named(tmp_path, data) -> None:
+    (tmp_path / "x.model").write_bytes(data)
+    with pytest.raises(BrokenFile, match=r"x.model: "):
+        pieces(tmp_path / "x.model")
+
+
+def test_real_sentencepiece_files_number_pieces_as_the_library_does(tmp_path) -> None:
+    library = pytest.importorskip("sentencepiece")
+    (tmp_path / "text").write_text("\n".join(ENGLISH))
+    library.SentencePieceTrainer.train(input=str(tmp_path / "text"), model_prefix=str(tmp_path / "m"), vocab_size=50, model_type="bpe", minloglevel=2)
+    read = library.SentencePieceProcessor(model_file=str(tmp_path / "m.model"))
+    assert pieces(tmp_path / "m.model") == {read.id_to_piece(i): i for i in range(50)}

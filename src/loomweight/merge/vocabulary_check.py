@@ -6,7 +6,8 @@ from ..errors import BrokenFile, MissingExtra, RecipeError
 from ..weights import Weights
 from .plan import Plan
 from .recipe import Recipe
-from .tokenizer_files import same_files
+from .tokenizer_files import deciding, same_files
+from .tokenizer_pieces import pieces
 from .vocabulary import Vocabulary, difference
 from .vocabulary_of import earlier, folder_of, vocabulary_of
 from .vocabulary_tensors import embedding, rows_of, vocabulary_tensors
@@ -50,7 +51,8 @@ def _same_files(recipe: Recipe, model: str) -> bool:
 
 def _compare(recipe: Recipe, model: str, inputs: Mapping[str, Weights]) -> None:
     reference = recipe.reference
-    mine, theirs = _tokens(recipe, model, inputs[model]), _tokens(recipe, reference, inputs[reference])
+    read = _pieces if all(_only_pieces(recipe, name) for name in (model, reference)) else _tokens
+    mine, theirs = read(recipe, model, inputs[model]), read(recipe, reference, inputs[reference])
     if not mine or not theirs or not (apart := difference(mine, theirs)):
         return
     shown = "; ".join(f"{token!r} is {_number(mine, token)} in {model} and {_number(theirs, token)} in {reference}" for token in apart[:3])
@@ -60,6 +62,22 @@ def _compare(recipe: Recipe, model: str, inputs: Mapping[str, Weights]) -> None:
         f"{place}: the tokenizers of {model!r} and {reference!r} differ, so rows of different tokens would be mixed: {shown}{more}. "
         "Say which tokens the result shall have: `tokenizer_source: union` (all) or `tokenizer_source: base` (the reference's)."
     )
+
+
+def _only_pieces(recipe: Recipe, model: str) -> bool:
+    folder = folder_of(recipe, model)
+    return folder is not None and not earlier(recipe, model) and deciding(folder).keys().isdisjoint({"tokenizer.json", "vocab.json", "vocab.txt"})
+
+
+def _pieces(recipe: Recipe, model: str, weights: Weights) -> dict[str, int] | None:
+    """What a sentencepiece file says of a model that has nothing else."""
+    folder, name = folder_of(recipe, model), embedding(weights)
+    path = next((path for name, path in deciding(folder).items() if name.endswith(".model")), None) if folder else None
+    try:
+        found = Vocabulary(pieces(path)) if path else None
+    except BrokenFile:
+        return None
+    return found.within(rows_of(weights, name)) if found and name else None
 
 
 def _tokens(recipe: Recipe, model: str, weights: Weights) -> dict[str, int] | None:
