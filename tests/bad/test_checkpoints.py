@@ -4,6 +4,7 @@ import json
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -251,9 +252,8 @@ def test_code_in_a_pickle_does_not_run(command: str, new: bool, capsys: pytest.C
     examined = run(capsys, "doctor", "two")
     assert examined.code == 1 and "the pickle asks for" in examined.out
     assert not Path("ran").exists()
-    with pytest.raises(Exception, match="ran|ordinal"):  # the twin: it is live; the folder it makes is there after one plain load, so a second one fails
-        for _ in range(2):
-            torch.load(TWO / "pytorch_model.bin", weights_only=False)
+    with suppress(RuntimeError):  # the twin: the code is live; the old format runs it and then stumbles
+        torch.load(TWO / "pytorch_model.bin", weights_only=False)
     assert Path("ran").is_dir()
 
 

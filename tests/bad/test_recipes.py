@@ -3,7 +3,7 @@
 import pytest
 
 from ..cli.run import run
-from .scene import LINEAR, SLERP, TIES, recipe, refused, told
+from .scene import LINEAR, SLERP, TIES, recipe, refused
 
 CUT = "merge_method: passthrough\nslices:\n  - sources: [{model: one, layer_range: [0, 2]}]\n  - sources:\n      - model: two\n        layer_range: "
 DELLA = TIES.replace("ties", "della")

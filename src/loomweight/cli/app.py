@@ -26,6 +26,7 @@ def options(version: Annotated[bool | None, typer.Option("--version", callback=_
     """Make better weights out of the weights you have."""
 
 
+_INTERRUPTED = 130
 #: command -> the module of this package that holds it, in the order of `--help`
 COMMANDS = ("merge", "recipe", "tune", "repo", "inspect", "diff", "doctor", "methods")
 
@@ -42,5 +43,13 @@ def main(arguments: list[str] | None = None) -> None:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.secho("interrupted; nothing that looks whole was left behind.", fg="yellow", err=True)
-        sys.exit(130)
+        _say_interrupted()
+        sys.exit(_INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:  # typer catches the interrupt, and says nothing
+            _say_interrupted()
+        raise
+
+
+def _say_interrupted() -> None:
+    typer.secho("interrupted; no half output was left behind. The same command with --resume, where it has one, goes on.", fg="yellow", err=True)

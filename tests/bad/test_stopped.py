@@ -1,0 +1,156 @@
+"""A merge that is killed or interrupted, and two merges to one output, each in a process of its own."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+
+from ..cli.run import run
+from .scene import LINEAR, SLERP, TIES, everything, merged, recipe, refused, told
+from .slow_merge import on_small_grid, started
+
+PARTIAL = Path(".out.partial")
+ERRORS = Path("errors.txt")
+
+RECIPES = {
+    "linear": LINEAR,
+    "slerp": SLERP + "parameters: {t: 0.3}\n",
+    "dare_ties": TIES.replace("ties", "dare_ties").replace("base_model", "seed: 7\nbase_model") + "parameters: {density: 0.5}\n",
+}
+
+
+def done() -> int:
+    """How many segments the journal claims."""
+    journal = PARTIAL / "journal"
+    return max(0, journal.read_text().count("\n") - 1) if journal.exists() else 0
+
+
+@contextmanager
+def under_way(*arguments: str, segments: int = 8, pause: float = 0.05) -> Iterator[ForkServerProcess]:
+    """A merge in another process that has written some segments and is far from its end."""
+    process = started(list(arguments), ERRORS, pause)
+    try:
+        while done() < segments:
+            assert process.is_alive(), ERRORS.read_text()
+            time.sleep(0.01)
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def killed(*arguments: str) -> None:
+    """A merge that was killed in the middle."""
+    with under_way(*arguments) as process:
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+
+
+def finished(capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
+    """A merge that goes on after another one, to its end."""
+    ran = on_small_grid(lambda: run(capsys, *arguments))
+    assert ran.code == 0 and ran.err == "", ran
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("method", RECIPES)
+def test_killed_and_resumed_gives_the_same_bytes(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, RECIPES[method], "--shard-size", "3KB", out="whole")
+    inputs = everything(Path("one")) | everything(Path("two"))
+    killed("merge", "r.yaml", "out", "--threads", "2", "--shard-size", "3KB")
+    assert not Path("out").exists() and PARTIAL.exists() and done() >= 8
+    assert everything(Path("one")) | everything(Path("two")) == inputs
+    finished(capsys, "merge", "r.yaml", "out", "--resume", "--shard-size", "3KB")
+    assert everything(Path("out")) == everything(Path("whole")) and not PARTIAL.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_killed_in_an_overwrite_the_old_output_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, LINEAR)
+    merged(capsys, RECIPES["slerp"], out="whole")
+    old = everything(Path("out"))
+    killed("merge", "r.yaml", "out", "--overwrite")
+    assert everything(Path("out")) == old
+    finished(capsys, "merge", "r.yaml", "out", "--overwrite", "--resume")
+    assert everything(Path("out")) == everything(Path("whole")) and not PARTIAL.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_interrupted_it_ends_with_130_and_can_be_resumed(capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, LINEAR, out="whole")
+    with under_way("merge", "r.yaml", "out") as process:
+        os.kill(process.pid or 0, signal.SIGINT)
+        process.join()
+    err = ERRORS.read_text()
+    assert process.exitcode == 130 and "Traceback" not in err
+    assert re.fullmatch(r"interrupted; [^\n]*--resume[^\n]*\n", err), err
+    assert not Path("out").exists() and PARTIAL.exists()
+    finished(capsys, "merge", "r.yaml", "out", "--resume")
+    assert everything(Path("out")) == everything(Path("whole")) and not PARTIAL.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_without_resume_the_rest_of_a_killed_run_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, LINEAR, out="whole")
+    killed("merge", "r.yaml", "out")
+    finished(capsys, "merge", "r.yaml", "out")
+    assert everything(Path("out")) == everything(Path("whole")) and not PARTIAL.exists()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("change", ["recipe", "input", "shards"])
+def test_the_rest_of_another_merge_is_not_resumed(change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe(LINEAR)
+    killed("merge", "r.yaml", "out")
+    more = ()
+    if change == "recipe":
+        recipe(LINEAR.replace("weight: 1", "weight: 2", 1))
+    elif change == "input":
+        found = Path("one/model.safetensors").read_bytes()
+        Path("one/model.safetensors").write_bytes(found[:-4] + b"\0\0\0\0")
+    else:
+        more = ("--shard-size", "3KB")
+    refused(
+        capsys,
+        "merge",
+        "r.yaml",
+        "out",
+        "--resume",
+        *more,
+        says=r"\.out\.partial holds an unfinished output of another plan .*delete that folder, or run without",
+    )
+    finished(capsys, "merge", "r.yaml", "out", *more)
+    assert not PARTIAL.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_second_merge_to_the_same_output_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, LINEAR, out="whole")
+    with under_way("merge", "r.yaml", "out", pause=0.02) as process:
+        for options in ([], ["--resume"], ["--overwrite"]):
+            told(run(capsys, "merge", "r.yaml", "out", *options), r"out is being written by another process; wait for it, or choose another path")
+        assert process.is_alive()
+        process.join()
+        assert process.exitcode == 0 and ERRORS.read_text() == ""
+    assert everything(Path("out")) == everything(Path("whole")) and not PARTIAL.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_several_results_can_be_resumed_with_overwrite(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "name: first\n" + LINEAR + "---\nname: second\n" + RECIPES["slerp"]
+    merged(capsys, text, out="whole")
+    process = started(["merge", "r.yaml", "out"], ERRORS, 0.02)
+    while not Path("out/first").exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    finished(capsys, "merge", "r.yaml", "out", "--resume", "--overwrite")
+    assert everything(Path("out")) == everything(Path("whole"))
