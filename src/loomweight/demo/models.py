@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..engines import current
 from ..engines.progress import track
 from ..errors import MissingExtra
 from ..weights import Weights
@@ -67,10 +68,12 @@ def train_zoo(seed: int = 0, models: int = 5) -> Zoo:
         MissingExtra: scikit-learn, which carries the digits, is not installed.
     """
     pools = _digits(seed)
-    start = _trained(pools["start"], seed, steps=120)
+    (start,) = current().map(lambda steps: _trained(pools["start"], seed, steps=steps), [120])
     shares = [_share(pools["train"], seed + i) for i in range(models)]
-    tuned = [_trained(share, seed + i, steps=400, start=start) for i, share in track(list(enumerate(shares)), "fine-tuning")]
-    strangers = [_trained(pools["train"], seed + 100 + i, steps=400) for i in track(range(models), "training from other starts")]
+    # every worker thread computes on one core: small layers on many cores wait for each other more than they work
+    jobs = [(share, seed + i, start) for i, share in enumerate(shares)] + [(pools["train"], seed + 100 + i, None) for i in range(models)]
+    made = list(track(current().map(lambda job: _trained(*job), jobs), "training", total=len(jobs)))
+    tuned, strangers = made[:models], made[models:]
     named = [Weights.of(w.state_dict(), f"fine-tune {i + 1}") for i, w in enumerate(tuned)]
     others = [Weights.of(w.state_dict(), f"stranger {i + 1}") for i, w in enumerate(strangers)]
     return Zoo(Weights.of(start.state_dict(), "start"), named, others, shares, pools["validation"], pools["test"])
@@ -97,7 +100,7 @@ def _share(data: Split, seed: int) -> Split:
     return inputs[kept], labels[kept]
 
 
-def _trained(data: Split, seed: int, steps: int, start: nn.Module | None = None) -> nn.Module:
+def _trained(data: Split, seed: int, start: nn.Module | None = None, steps: int = 400) -> nn.Module:
     model = network()
     _begin(model, torch.Generator().manual_seed(seed))
     if start is not None:
