@@ -1,7 +1,6 @@
 """A folder with models and a recipe, and the one way in which every mistake must end there."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def everything(folder: Path) -> dict[str, str]:
 
 def _state(path: Path) -> str:
     if path.is_symlink():
-        return f"link to {os.readlink(path)}"
+        return f"link to {path.readlink()}"
     if path.is_dir():
         return "folder"
     now = path.stat()

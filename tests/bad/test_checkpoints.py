@@ -136,7 +136,7 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "duplicate names": (lambda: header(b'{"a": %b, "a": %b}' % ((json.dumps(GOOD).encode(),) * 2)), r"two/model\.safetensors: .*the name 'a' stands twice"),
     "empty file": (lambda: (TWO / WEIGHTS).write_bytes(b""), r"two/model\.safetensors: .*0 bytes are no safetensors file"),
     "pointer of git lfs": (lambda: (TWO / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n"), r"two/model\.safetensors: "),
-    "no weights in the folder": (lambda: (TWO / WEIGHTS).unlink(), r"line 4: .*two.*no weights.*'config\.json'"),
+    "no weights in the folder": ((TWO / WEIGHTS).unlink, r"line 4: .*two.*no weights.*'config\.json'"),
     "two saves in one folder": (
         lambda: ((kept := (TWO / WEIGHTS).read_bytes()), sharded(), (TWO / WEIGHTS).write_bytes(kept)),
         r"two.* of another save; one is stale",
@@ -238,7 +238,7 @@ class Evil:
     """Makes a folder when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (os.path.abspath("ran"),)
+        return os.mkdir, (str(Path("ran").absolute()),)
 
 
 @pytest.mark.usefixtures("here")

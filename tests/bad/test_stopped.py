@@ -13,7 +13,7 @@ import pytest
 
 from ..cli.run import run
 from .scene import LINEAR, SLERP, TIES, everything, merged, recipe, refused, told
-from .slow_merge import on_small_grid, started
+from .slow_merge import HURRY, on_small_grid, started
 
 PARTIAL = Path(".out.partial")
 ERRORS = Path("errors.txt")
@@ -133,10 +133,11 @@ def test_the_rest_of_another_merge_is_not_resumed(change: str, capsys: pytest.Ca
 @pytest.mark.usefixtures("here")
 def test_a_second_merge_to_the_same_output_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     merged(capsys, LINEAR, out="whole")
-    with under_way("merge", "r.yaml", "out", pause=0.02) as process:
+    with under_way("merge", "r.yaml", "out", segments=2, pause=2) as process:
         for options in ([], ["--resume"], ["--overwrite"]):
             told(run(capsys, "merge", "r.yaml", "out", *options), r"out is being written by another process; wait for it, or choose another path")
-        assert process.is_alive()
+        assert process.is_alive() and done() < 20
+        HURRY.touch()
         process.join()
         assert process.exitcode == 0 and ERRORS.read_text() == ""
     assert everything(Path("out")) == everything(Path("whole")) and not PARTIAL.exists()

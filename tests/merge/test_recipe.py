@@ -89,10 +89,12 @@ def test_anchors_and_merge_keys() -> None:
     assert [source.parameters["weight"].conditions[0].value for source in next(found.slices)[1].sources] == [1, 1, 1]
 
 
-def test_a_thousandfold_anchor_costs_no_memory() -> None:
+def test_anchors_that_unfold_without_end_are_refused_and_cost_no_memory() -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60)]
-    [item] = documents("\n".join(lines))
-    assert isinstance(item.value, dict) and len(item.value) == 60
+    with pytest.raises(RecipeError, match=r"line \d+: anchors unfold this to more than 1,000,000 entries"):
+        documents("\n".join(lines))
+    [item] = documents("\n".join(lines[:15]))
+    assert isinstance(item.value, dict) and len(item.value) == 15
 
 
 def test_a_file_keeps_its_folder_and_messages_show_its_name_alone(tmp_path: Path) -> None:

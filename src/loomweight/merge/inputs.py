@@ -73,5 +73,5 @@ def _open(recipe: Recipe, model: str, made: Mapping[str, Weights]) -> Weights:
 def _here(path: str | Path) -> bool:
     try:
         return Path(path).expanduser().exists()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # too long, with a zero byte, the home of nobody
         return False

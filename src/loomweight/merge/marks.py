@@ -83,6 +83,7 @@ class Item:
         return self.value
 
 
+_MOST = 1_000_000
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq")}
 
 
@@ -124,6 +125,7 @@ class _Reader:
         self.file = file
         self._done: dict[int, Item] = {}
         self._open: set[int] = set()
+        self._sizes: dict[int, int] = {}
         self._scalars = yaml.SafeLoader("")
 
     def item(self, node: yaml.Node) -> Item:
@@ -134,8 +136,16 @@ class _Reader:
                 place.refuse("this anchor contains itself.")
             self._open.add(key)
             self._done[key] = Item(self._value(node, place), place)
+            self._weigh(node, place)
             self._open.discard(key)
         return self._done[key]
+
+    def _weigh(self, node: yaml.Node, place: Place) -> None:
+        """Refuse what is small as text and larger than any recipe once its anchors are unfolded."""
+        children = [child for _, child in node.value] if isinstance(node, yaml.MappingNode) else node.value if isinstance(node, yaml.SequenceNode) else []
+        self._sizes[id(node)] = size = 1 + sum(self._sizes.get(id(child), 1) for child in children)
+        if size > _MOST:
+            place.refuse(f"anchors unfold this to more than {_MOST:,} entries; write it out.")
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
         if node.tag == "!search":

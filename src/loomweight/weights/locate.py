@@ -1,6 +1,7 @@
 """From what a user typed to a path on this machine: a path, or a repository that the Hugging Face cache already holds."""
 
 import difflib
+import os
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def locate(text: str) -> Path:
     Raises:
         UnknownName: neither; the message has the nearest names in the parent folder.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111  # leaves the home of nobody as it is
     if _exists(path):
         return path
     if snapshot := _cached(text):
