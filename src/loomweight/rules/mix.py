@@ -55,12 +55,9 @@ def _visible(excess: float, work: torch.dtype, stored: torch.dtype) -> float:
 
 def _centred(blocks: list[Tensor], shares: list[float], excess: float) -> Tensor:
     first, *rest = blocks
-    if len(rest) == 1:
-        total = torch.lerp(first, rest[0], shares[1])
-    else:
-        total = first.clone()
-        for block, share in zip(rest, shares[1:], strict=True):
-            total.add_(block - first, alpha=share)
+    total = torch.lerp(first, rest[0], shares[1]) if rest else first.clone()
+    for block, share in zip(rest[1:], shares[2:], strict=True):
+        total.add_(block - first, alpha=share)
     return total.add_(total, alpha=excess) if excess else total
 
 
