@@ -29,7 +29,7 @@ def _together(zoo: Zoo) -> Iterator[Row]:
         ("geometric median", rules.GeometricMedian(), "one weight a model, from distances"),
         ("task arithmetic", Around(zoo.start, Mean(normalize=False, weights=(0.4,) * len(zoo.tuned))), "start + 0.4 x the sum of the differences"),
         ("ties", rules.ties(zoo.start, keep=0.5, scale=1.5), "trim, elect a sign, mean of those that agree"),
-        ("dare", rules.dare_linear(zoo.start, density=0.5), "half of each difference dropped, the rest doubled"),
+        ("dare", rules.dare_linear(zoo.start, density=0.5, weights=(0.4,) * len(zoo.tuned)), "the same with half of each difference dropped, the rest doubled"),
         ("model stock", Around(zoo.start, Per("layer", rules.ModelStock())), "towards the start, as far as the angles say"),
         ("fisher", Fisher(tuple(_evidence(zoo))), "each entry weighted by what its model knows"),
     ):
@@ -49,7 +49,7 @@ def _evidence(zoo: Zoo) -> list[Weights]:
     for weights, share in zip(zoo.tuned, zoo.shares, strict=True):
         model = network()
         model.load_state_dict(dict(weights))
-        found.append(fisher(model, [share], labels="expected"))
+        found.append(fisher(model, [share], labels="expected", samples=150))
     return found
 
 

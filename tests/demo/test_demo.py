@@ -1,0 +1,46 @@
+"""The demo says what the papers say, on real digits."""
+
+import pytest
+
+from loomweight.demo import Row, Zoo, draw, rules_station, train_zoo
+
+from ..cli.run import run
+
+pytest.importorskip("sklearn", reason="the extra `demo` is not installed")
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Zoo:
+    return train_zoo(seed=0)
+
+
+@pytest.fixture(scope="module")
+def rows(zoo: Zoo) -> dict[str, Row]:
+    return {row.name: row for row in rules_station(zoo)}
+
+
+def test_merging_fine_tunes_of_one_start_beats_them_and_the_start(rows) -> None:
+    alone = rows["fine-tunes alone, mean"].accuracy
+    for name in ("uniform soup", "median", "model stock", "fisher"):
+        assert rows[name].accuracy > alone and rows[name].accuracy > rows["start"].accuracy, name
+    assert rows["fisher"].loss < rows["fine-tunes alone, mean"].loss
+
+
+def test_averaging_strangers_fails(rows) -> None:
+    assert rows["mean of strangers"].accuracy < 0.6 < 0.9 < rows["strangers alone, mean"].accuracy
+
+
+def test_training_repeats_to_the_bit(zoo) -> None:
+    again = train_zoo(seed=0)
+    for first, second in zip([*zoo.tuned, *zoo.strangers], [*again.tuned, *again.strangers], strict=True):
+        assert all(first[name].equal(second[name]) for name in first)
+
+
+def test_the_picture_is_drawn(rows, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    assert draw(list(rows.values()), tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_prints_one_table_and_names_the_picture(capsys, tmp_path) -> None:
+    ran = run(capsys, "demo", "--picture", tmp_path / "p.png")
+    assert ran.code == 0 and "mean of strangers" in ran.out and (tmp_path / "p.png").exists()
