@@ -1,7 +1,7 @@
 """Every method there is, found in what the packages export: there is no list to keep.
 
-A method is a public name whose own docstring, or that of its module, says `Paper: Title (year, link)`, or that is an edit, a
-rule, or a function that makes a rule.
+A method is a public name whose own docstring, or that of its module, says `Paper: Title (year, link)` or `Source: ...`, or that
+is an edit, a rule, or a function that makes a rule.
 """
 
 import inspect
@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import ModuleType
 
-from . import edits, evidence, rules
+from . import edits, evaluate, evidence, merge, rules, search
 from .edits import Edit
 from .errors import unknown
 from .rules import Rule
 
-PACKAGES: tuple[ModuleType, ...] = (edits, rules, evidence)
+PACKAGES: tuple[ModuleType, ...] = (edits, rules, evidence, evaluate, search, merge)
 
-_PAPERS = re.compile(r"^Papers?:(.*?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
+_PAPERS = re.compile(r"^(?:Papers?|Source):(.*?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 _ENTRY = re.compile(r"\s*(?P<title>.+?)\s*\((?P<year>\d{4}),\s*(?P<link>https?://[^\s)]+)\)[^;]*", re.DOTALL)
 
 
@@ -81,12 +81,15 @@ def _exported(package: ModuleType) -> Iterator[Method]:
             yield Method(snake(name), package.__name__.rpartition(".")[2], kind, doc.partition("\n")[0], papers, _needs(thing), _parameters(thing), doc)
 
 
+_KINDS = {"evidence": "evidence", "evaluate": "evaluation", "merge": "workflow"}
+
+
 def _kind(thing: object, package: ModuleType) -> str | None:
     if inspect.isclass(thing):
-        return "edit" if issubclass(thing, Edit) else "rule" if issubclass(thing, Rule) else None
+        return "edit" if issubclass(thing, Edit) else "rule" if issubclass(thing, Rule) else "workflow" if package in (merge, search) else None
     if not inspect.isfunction(thing):
         return None
-    return "recipe" if _returns(thing, Rule) else "evidence" if package is evidence else "function"
+    return "recipe" if _returns(thing, Rule) else _KINDS.get(package.__name__.rpartition(".")[2], "function")
 
 
 def _returns(function: object, base: type) -> bool:

@@ -12,6 +12,7 @@ from .read import Draft as Draft
 from .read import read_draft as read_draft
 from .read import read_recipes as read_recipes
 from .recipe import Recipe as Recipe
+from .repo import Repository as Repository
 from .run import Options as Options
 from .run import Outcome as Outcome
 from .run import Stages as Stages

@@ -1,7 +1,7 @@
 """Ask and tell: a study proposes what to try, is told how good it was, and remembers.
 
-Papers: Evolutionary Optimization of Model Merging Recipes (2024, https://arxiv.org/abs/2403.13187) and If You Can't Use Them,
-Recycle Them: Optimizing Merging at Scale Mitigates Performance Tradeoffs (2024, https://arxiv.org/abs/2412.04144) search
+Papers: Evolutionary Optimization of Model Merging Recipes (2024, https://arxiv.org/abs/2403.13187); If You Can't Use Them,
+Recycle Them: Optimizing Merging at Scale Mitigates Performance Tradeoffs (2024, https://arxiv.org/abs/2412.04144). Both search
 merging weights with CMA-ES. Nothing here knows of weights: a study chooses numbers and options, by name.
 """
 
