@@ -15,6 +15,10 @@ from .della import della_linear as della_linear
 from .elect_sign import ElectSign as ElectSign
 from .fisher import Fisher as Fisher
 from .flag import FlagAggregator as FlagAggregator
+from .fold import Running as Running
+from .fold import RunningMagMax as RunningMagMax
+from .fold import RunningMean as RunningMean
+from .fold import State as State
 from .from_base import consensus_merging as consensus_merging
 from .from_base import magmax as magmax
 from .from_base import pcb_merging as pcb_merging

@@ -1,0 +1,139 @@
+"""Rules that take sets pushed one at a time: start, add, value on plain data, equal to the batch rule by a test.
+
+A `State` is a dict of tensors and a few numbers: print it, save it, resume it. One extra model of memory, whatever the number of
+sets. Only formulas that are sums over the sets, or an extreme over them, can be folded: a median, a Gram matrix or a trimmed
+difference needs all sets at once, so those rules have no fold.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from ..errors import BadParameter, IntegersDiffer, NamesDiffer, NonFinite, ShapesDiffer, TooFewSets
+from ..weights import Weights
+from ..weights.algebra import working
+from ..weights.names import difference
+from ..weights.spec import spans
+
+
+@dataclass
+class State:
+    """What has been pushed: `total` in working precision, the weight and the number of sets, and the integers, which must stay."""
+
+    total: dict[str, Tensor]
+    integers: dict[str, Tensor]
+    dtypes: dict[str, torch.dtype]
+    weight: float = 0.0
+    count: int = 0
+
+
+class Running(ABC):
+    """A rule over sets that come one at a time."""
+
+    def start(self, like: "Weights | Mapping[str, Tensor]") -> State:
+        """An empty state for sets of these names, shapes and dtypes."""
+        weights = _opened(like)
+        spec = {name: weights.spec[name] for name in weights.names}
+        total = {name: torch.zeros(s.shape, dtype=s.work) for name, s in spec.items() if s.averages}
+        return State(total, {}, {name: s.dtype for name, s in spec.items()})
+
+    def add(self, state: State, new: "Weights | Mapping[str, Tensor]", weight: float = 1.0) -> State:
+        """Push a set; the state is changed in place and returned. On an error it is as it was.
+
+        Raises:
+            NamesDiffer, ShapesDiffer: it does not fit the sets before.
+            IntegersDiffer: an integer tensor, which is never averaged, differs from theirs.
+            NonFinite: it holds NaN or Inf.
+            BadParameter: the weight is not a finite number of at least 0.
+        """
+        weights = _opened(new)
+        if not (isfinite(weight) and weight >= 0):
+            raise BadParameter(f"the weight of a set must be finite and at least 0, found {weight}.")
+        _fits(state, weights)
+        integers = _integers(state, weights)
+        for name in state.total:
+            read, numel = working(weights, name), weights.spec[name].numel
+            for lo, hi in spans(numel):
+                if not torch.isfinite(read(lo, hi).sum()) and not torch.isfinite(read(lo, hi)).all():
+                    raise NonFinite(f"{weights.label or 'the set'}: tensor {name!r} holds NaN or Inf; it was not added.")
+        for name, total in state.total.items():
+            read, flat = working(weights, name), total.view(-1)
+            for lo, hi in spans(flat.numel()):
+                self.push(flat[lo:hi], read(lo, hi), weight, state)
+        state.integers, state.weight, state.count = integers, state.weight + weight, state.count + 1
+        return state
+
+    @abstractmethod
+    def push(self, total: Tensor, entries: Tensor, weight: float, state: State) -> None:
+        """Change a block of the total in place."""
+
+    def value(self, state: State) -> Weights:
+        """The combination of what was pushed, rounded once on reading out.
+
+        Raises:
+            TooFewSets: nothing was pushed yet, or nothing with a weight.
+        """
+        if state.weight <= 0:
+            raise TooFewSets(f"{self}: nothing with a weight has been pushed yet.")
+        made = {name: state.total[name].to(dtype) if name in state.total else state.integers[name] for name, dtype in state.dtypes.items()}
+        return Weights.of(made)
+
+
+@dataclass(frozen=True)
+class RunningMean(Running):
+    """m <- m + a / A (w - m) for a set of weight a, A the weights so far: `Mean(weights)` of all that was pushed.
+
+    >>> mean = RunningMean()
+    >>> state = mean.start({"w": torch.zeros(2)})
+    >>> for w in ([1.0, 2.0], [3.0, 6.0]):
+    ...     state = mean.add(state, {"w": torch.tensor(w)})
+    >>> mean.value(state)["w"]
+    tensor([2., 4.])
+    """
+
+    def push(self, total: Tensor, entries: Tensor, weight: float, state: State) -> None:
+        """A step towards the new set."""
+        if weight:
+            total.lerp_(entries.to(total.dtype), weight / (state.weight + weight))
+
+
+@dataclass(frozen=True)
+class RunningMagMax(Running):
+    """The entry of largest magnitude so far: `MagMax()` of all that was pushed; of x and -x the positive one.
+
+    >>> largest = RunningMagMax()
+    >>> state = largest.start({"w": torch.zeros(2)})
+    >>> for w in ([1.0, -2.0], [-3.0, 1.0]):
+    ...     state = largest.add(state, {"w": torch.tensor(w)})
+    >>> largest.value(state)["w"]
+    tensor([-3., -2.])
+    """
+
+    def push(self, total: Tensor, entries: Tensor, weight: float, state: State) -> None:
+        """Take over what is larger."""
+        wins = (entries.abs() > total.abs()) | ((entries.abs() == total.abs()) & (entries > total))
+        torch.where(wins, entries, total, out=total)
+
+
+def _opened(sets: "Weights | Mapping[str, Tensor]") -> Weights:
+    return sets if isinstance(sets, Weights) else Weights.of(sets)
+
+
+def _fits(state: State, weights: Weights) -> None:
+    if lacking := difference(state.dtypes, weights.names):
+        raise NamesDiffer(f"the set does not fit those before: {lacking}.")
+    for name, total in state.total.items():
+        if tuple(total.shape) != weights.spec[name].shape:
+            raise ShapesDiffer(f"tensor {name!r} has shape {weights.spec[name].shape}, the sets before {tuple(total.shape)}.")
+
+
+def _integers(state: State, weights: Weights) -> dict[str, Tensor]:
+    found = {name: weights[name].clone() for name in state.dtypes if name not in state.total}
+    for name, before in state.integers.items():
+        if not torch.equal(before, found[name]):
+            raise IntegersDiffer(f"integer tensor {name!r} differs from that of the sets before; integers are never averaged: leave it out.")
+    return found
