@@ -6,19 +6,21 @@ import time
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import TypeVar
 
 from loomweight.cli import main
 from loomweight.weights import journal
 
 from ..weights.sets_to_write import small_grid
 
+T = TypeVar("T")
 #: where this file is, there are no pauses any more
 HURRY = Path("hurry")
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["loomweight.cli.merge", "pytest", "hypothesis.strategies"])  # what takes long to import
 
 
-def on_small_grid(command: Callable[[], object]) -> object:
+def on_small_grid(command: Callable[[], T]) -> T:
     """Call it where the tiny models have many segments; who goes on with a merge must cut it alike."""
     with small_grid(64, 64, 64):
         return command()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from ..cli.run import run
 from ..weights.files import entry, sparse, write
-from .scene import LINEAR, SLERP, TIES, WEIGHTS, change, merged, recipe, refused, tensors, told
+from .scene import LINEAR, SLERP, TIES, WEIGHTS, change, merged, recipe, refused, same, tensors, told
 
 INDEX = f"{WEIGHTS}.index.json"
 TWO = Path("two")
@@ -215,7 +215,7 @@ def test_where_one_model_has_nan_the_other_decides(capsys: pytest.CaptureFixture
     merged(capsys, LINEAR, "--allow-nonfinite")
     name = "model.layers.1.mlp.up_proj.weight"
     one, two, out = (tensors(folder)[name] for folder in ("one", "two", "out"))
-    assert torch.equal(out, torch.where(two.isfinite(), ((one.double() + two.double()) / 2).float(), one))
+    assert same(out, torch.where(two.isfinite(), (one + two) / 2, one))
 
 
 @pytest.mark.usefixtures("here")

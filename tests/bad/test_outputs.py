@@ -11,7 +11,7 @@ import torch
 import loomweight as lw
 
 from ..cli.run import run
-from .scene import LINEAR, WEIGHTS, everything, merged, recipe, refused, tensors, told
+from .scene import LINEAR, WEIGHTS, everything, merged, recipe, refused, same, tensors, told
 
 OTHER = LINEAR.replace("weight: 1", "weight: 3", 1)
 
@@ -39,7 +39,7 @@ def test_a_second_merge_into_one_folder(first: str, second: str, capsys: pytest.
     merged(capsys, OTHER, "--shard-size", second, out="fresh")
     assert everything(Path("out")) == everything(Path("fresh"))
     model = AutoModelForCausalLM.from_pretrained("out")
-    assert torch.equal(model.model.layers[2].mlp.down_proj.weight, expected(0.75)) and not torch.equal(expected(0.75), expected(0.5))
+    assert same(model.model.layers[2].mlp.down_proj.weight, expected(0.75)) and not same(expected(0.75), expected(0.5))
 
 
 @pytest.mark.usefixtures("here")
@@ -108,8 +108,8 @@ def test_an_edited_recipe_never_gives_the_stale_result(keep: tuple[str, ...], ca
     """The peer keeps both the middle and the final output of the unedited recipe, and says nothing."""
     for share in (1, 3):
         merged(capsys, GRAPH.replace("SHARE", str(share)), "--overwrite", *keep)
-        assert torch.equal(middle(), expected(share / (share + 1)))
-        assert not keep or torch.equal(middle("middle/half"), expected(share / (share + 1)))
+        assert same(middle(), expected(share / (share + 1)))
+        assert not keep or same(middle("middle/half"), expected(share / (share + 1)))
     refused(capsys, "merge", "r.yaml", "out", *keep, says=r"exists already")
 
 
@@ -182,7 +182,7 @@ def test_a_disk_that_fills_meanwhile(size: int, small_disk: Path, capsys: pytest
     assert everything(small_disk / "out") == old and everything(Path("one")) == inputs
     (small_disk / "filler").unlink()
     merged(capsys, OTHER, "--overwrite", "--resume", out="disk/out")
-    assert torch.equal(middle("disk/out"), expected(0.75))
+    assert same(middle("disk/out"), expected(0.75))
     assert sorted(path.name for path in small_disk.iterdir()) == ["out"]
 
 

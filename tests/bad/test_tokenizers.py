@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
-from .scene import LINEAR, merged, recipe, refused, tensors
+from .scene import LINEAR, merged, recipe, refused, same, tensors
 
 TOKENS = ["<unk>", *"abcdefghijk"]
 
@@ -39,7 +38,7 @@ def test_with_the_word_each_token_meets_its_own(source: str, capsys: pytest.Capt
     merged(capsys, LINEAR + f"tokenizer_source: {source}\n")
     one, two, out = (tensors(model)["model.embed_tokens.weight"] for model in ("one", "two", "out"))
     swapped = two[[*range(10), 11, 10]]
-    assert torch.equal(out, ((one.double() + swapped.double()) / 2).float())
+    assert same(out, (one + swapped) / 2) and not same(one, swapped)
 
 
 @pytest.mark.usefixtures("apart")
@@ -61,11 +60,29 @@ def test_slips_about_tokens(more: str, says: str, capsys: pytest.CaptureFixture[
     refused(capsys, "merge", recipe(f"{LINEAR}{more}\n"), "out", says=says)
 
 
+BROKEN = [
+    "{",
+    "[]",
+    '{"model": {"type": "WordLevel", "vocab": 3}}',
+    '{"model": {"type": "Unigram", "vocab": [3]}}',
+    '{"model": {"type": "Unigram", "vocab": [["a"]]}}',
+    '{"model": {"vocab": {"a": 0}}, "added_tokens": [3]}',
+    '{"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": "x"}]}',
+]
+
+
 @pytest.mark.usefixtures("apart")
-@pytest.mark.parametrize("content", ["{", "[]", '{"model": {"type": "WordLevel", "vocab": 3}}', '{"model": {"type": "Unigram", "vocab": [["a"]]}}'])
+@pytest.mark.parametrize("content", BROKEN)
 def test_a_broken_tokenizer_that_is_needed(content: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("two/tokenizer.json").write_text(content)
-    refused(capsys, "merge", recipe(LINEAR + "tokenizer_source: union\n"), "out", says=r"two/tokenizer\.json|'two'")
+    refused(capsys, "merge", recipe(LINEAR + "tokenizer_source: union\n"), "out", says=r"two/tokenizer\.json: ")
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_list_of_tokens_that_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("two/tokenizer.json").unlink()
+    Path("two/vocab.txt").write_bytes(b"a\n\xff\n")
+    refused(capsys, "merge", recipe(LINEAR + "tokenizer_source: union\n"), "out", says=r"two/vocab\.txt: not a text file in UTF-8")
 
 
 @pytest.mark.usefixtures("here")

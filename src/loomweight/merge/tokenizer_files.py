@@ -4,7 +4,7 @@
 through `transformers`, from local files and without any code of the model's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
@@ -49,8 +49,7 @@ def _read(folder: Path, state: tuple[object, ...]) -> Vocabulary | None:
     elif "vocab.json" in files:
         found = Vocabulary(_numbers(read_json(files["vocab.json"]), str(files["vocab.json"])))
     elif "vocab.txt" in files:
-        lines = files["vocab.txt"].read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        found = Vocabulary({line: i for i, line in enumerate(lines)})
+        found = Vocabulary(_lines(files["vocab.txt"]))
     elif any(name.endswith((".model", ".tiktoken")) for name in files):
         return from_json(converted(folder), str(folder))
     else:
@@ -89,10 +88,33 @@ def from_json(content: Mapping[str, Any], where: str) -> Vocabulary:
     """The vocabulary that the content of a `tokenizer.json` says."""
     model = content.get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
-    ids = {entry[0]: i for i, entry in enumerate(vocab)} if isinstance(vocab, list) else _numbers(vocab, where)
-    added = {entry["content"]: entry for entry in content.get("added_tokens") or []}
-    numbers = {token: int(entry["id"]) for token, entry in added.items()}
-    return Vocabulary({**ids, **numbers}, {token: _flags(entry) for token, entry in added.items()})
+    ids = _scored(vocab, where) if isinstance(vocab, list) else _numbers(vocab, where)
+    added = list(_added(((entry.get("id") if isinstance(entry, dict) else None, entry) for entry in content.get("added_tokens") or []), where))
+    return Vocabulary({**ids, **{token: number for token, number, _ in added}}, {token: how for token, _, how in added})
+
+
+def _scored(vocab: list[Any], where: str) -> dict[str, int]:
+    """Of a list of [token, score]."""
+    bad = [entry for entry in vocab if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str))]
+    if bad:
+        raise BrokenFile(f"{where}: a vocabulary that is a list holds [token, score], found {bad[0]!r}.")
+    return {entry[0]: i for i, entry in enumerate(vocab)}
+
+
+def _added(entries: Iterable[tuple[Any, Any]], where: str) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """token, number, flags of each (number, entry)."""
+    for number, entry in entries:
+        if not (isinstance(entry, dict) and isinstance(entry.get("content"), str) and str(number).isdecimal()):
+            raise BrokenFile(f"{where}: an added token needs a number and its content, found {entry!r}.")
+        yield entry["content"], int(number), _flags(entry)
+
+
+def _lines(path: Path) -> dict[str, int]:
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise BrokenFile(f"{path}: not a text file in UTF-8 (byte {error.start}).") from error
+    return {line: i for i, line in enumerate(lines)}
 
 
 def _numbers(vocab: Any, where: str) -> dict[str, int]:
@@ -113,7 +135,7 @@ def _elsewhere(files: Mapping[str, Path]) -> Iterator[tuple[str, int, Mapping[st
         yield from ((token, number, PLAIN) for token, number in _numbers(read_json(files["added_tokens.json"]), str(files["added_tokens.json"])).items())
     if "tokenizer_config.json" in files:
         told = read_json(files["tokenizer_config.json"]).get("added_tokens_decoder") or {}
-        yield from ((entry["content"], int(number), _flags(entry)) for number, entry in told.items())
+        yield from _added(told.items(), str(files["tokenizer_config.json"]))
 
 
 def _flags(entry: Mapping[str, Any]) -> dict[str, Any]:
