@@ -40,6 +40,8 @@ class Median(Rowwise):
 
     weights: tuple[float, ...] | None = None
 
+    takes_halves = True
+
     def __post_init__(self) -> None:
         if self.weights is not None:
             masses(self.weights)

@@ -1,12 +1,14 @@
 """Middle order statistics of n rows by comparator networks: exact, branch-free, one instruction stream for all entries.
 
-A network is a fixed list of comparators: (i, j) puts the smaller of two wires on i and the larger on j. Batcher's merge
-exchange sorts n wires with about n log2(n)^2 / 4 of them. What the wanted outputs do not need is left out: a comparator
-between two wires that end in the same group (both dropped, or both in the same mean) changes nothing, and of one that only
-hands on its smaller or larger value the other half is not computed. What is left runs as torch.minimum and torch.maximum over
-chunks that fit the cache, in scratch rows that are used again as soon as they are free. The inputs are read, never written.
+A network is a fixed list of comparators: (i, j) puts the smaller of two wires on i and the larger on j. The pairwise network
+sorts n wires with about n log2(n)^2 / 4 of them, as many as Batcher's odd-even merge sort, and more of it can be left out: of
+the 382 operations that sort 32 rows, the median needs 258 (Batcher's: 282). A comparator between two wires that end in the same
+group (both dropped, or both in the same mean) changes nothing, and of one that only hands on its smaller or larger value the
+other half is not computed. What is left runs as torch.minimum and torch.maximum over chunks that fit the cache, in scratch rows
+that are used again as soon as they are free. The inputs are read, never written.
 
-Paper: Sorting networks and their applications (1968, https://doi.org/10.1145/1468075.1468121).
+Papers: The pairwise sorting network (1992, https://doi.org/10.1142/S0129626492000337); Sorting networks and their applications
+(1968, https://doi.org/10.1145/1468075.1468121).
 """
 
 from collections.abc import Sequence
@@ -18,13 +20,15 @@ import torch
 from torch import Tensor
 
 from ..shapes import Float
+from ..weights import BLOCK
 from ..weights.spec import spans
 
 #: above this many rows, sorting transposed chunks is faster than a network
 WIDEST = 96
-#: entries of one row that are worked on at once
-CHUNK = 1 << 15
+#: entries of all rows together that are worked on at once: enough to hide the cost of a call, few enough for the cache
+_AT_ONCE = 1 << 21
 _SORTED_AT_ONCE = 1 << 12
+HALVES = (torch.bfloat16, torch.float16)
 
 
 class Comparator(NamedTuple):
@@ -55,19 +59,19 @@ class Program:
 
 
 def sorting(n: int) -> list[Comparator]:
-    """Batcher's merge exchange for any n (Knuth, The Art of Computer Programming 3, algorithm 5.2.2M).
+    """Parberry's pairwise sorting network; wires beyond n hold the largest values from the start and are left out.
 
     >>> [(c.low, c.high) for c in sorting(3)]
-    [(0, 2), (0, 1), (1, 2)]
+    [(0, 1), (0, 2), (1, 2)]
     """
-    found = []
-    p = top = 1 << ((n - 1).bit_length() - 1) if n > 1 else 0
-    while p:
-        q, r, d = top, 0, p
-        while d:
-            found += [Comparator(i, i + d) for i in range(n - d) if i & p == r]
-            d, r, q = q - p, p, q // 2
-        p //= 2
+    width = 1 << (n - 1).bit_length()
+    powers = [1 << k for k in range(width.bit_length() - 1)]
+    found = [Comparator(i, i + d) for d in powers for i in range(n - d) if not i & d]
+    for grain in reversed(powers[:-1]):
+        reach = width // (2 * grain) - 1
+        while reach:
+            found += [Comparator(i, i + reach * grain) for i in range(n - reach * grain) if i & grain]
+            reach //= 2
     return found
 
 
@@ -111,23 +115,41 @@ def program(n: int, first: int, end: int) -> Program:
 
 
 def middle_mean(rows: Sequence[Float[Tensor, " p"]], first: int, end: int) -> Float[Tensor, " p"]:
-    """Entry by entry, the mean of the values of rank first ... end - 1 (from 0, ascending).
+    """Entry by entry, the mean of the values of rank first ... end - 1 (from 0, ascending), in working precision.
+
+    Rows that are all bfloat16 or all float16 are compared as whole numbers of 16 bits, which is twice as fast.
 
     >>> middle_mean([torch.tensor([3.0]), torch.tensor([1.0]), torch.tensor([8.0])], 1, 2)
     tensor([3.])
     """
+    half = rows[0].dtype if rows[0].dtype in HALVES else None
     if len(rows) > WIDEST:
-        return _by_sorting(rows, first, end)
+        return _by_sorting([row.float() for row in rows] if half else rows, first, end)
     plan = program(len(rows), first, end)
-    result = torch.empty_like(rows[0])
-    chunk = min(CHUNK, len(result)) if result.device.type == "cpu" else max(len(result), 1)
-    scratch = [result.new_empty(chunk) for _ in range(plan.scratch)]
-    for lo, hi in spans(len(result), chunk or 1):
-        registers = [row[lo:hi] for row in rows] + [row[: hi - lo] for row in scratch]
+    result = torch.empty_like(rows[0], dtype=torch.float32 if half else None)
+    chunk = min(at_once(len(rows)), len(result)) if result.device.type == "cpu" else len(result)
+    scratch = [result.new_empty(chunk, dtype=torch.int16 if half else None) for _ in range(plan.scratch)]
+    for lo, hi in spans(len(result), max(chunk, 1)):
+        registers = [_ordinal(row[lo:hi]) if half else row[lo:hi] for row in rows] + [row[: hi - lo] for row in scratch]
         for larger, a, b, out in plan.steps:
             (torch.maximum if larger else torch.minimum)(registers[a], registers[b], out=registers[out])
-        averaged([registers[i] for i in plan.outputs], result[lo:hi])
+        averaged([_ordinal(registers[i]).view(half).float() if half else registers[i] for i in plan.outputs], result[lo:hi])
     return result
+
+
+def _ordinal(row: Tensor) -> Tensor:
+    """Numbers of 16 bits as whole numbers in the same order, or back: of a negative one all bits but the sign are turned."""
+    bits = row.view(torch.int16)
+    return (bits >> 15).bitwise_and_(0x7FFF).bitwise_xor_(bits)
+
+
+def at_once(n: int) -> int:
+    """Entries of each of n rows that are worked on at once, a power of two.
+
+    >>> at_once(8), at_once(30)
+    (131072, 65536)
+    """
+    return min(BLOCK, max(1 << 12, 1 << (_AT_ONCE // n).bit_length() - 1))
 
 
 def averaged(rows: Sequence[Float[Tensor, " p"]], out: Float[Tensor, " p"]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import BadParameter
 from ..shapes import Float
 from ..weights.spec import spans
-from .network import sorting
+from .network import HALVES, sorting
 
 _CHUNK = 1 << 16
 #: sums of weights stay below this; float64 holds them exactly
@@ -51,7 +51,7 @@ def ranked_sum(rows: Sequence[Float[Tensor, " p"]], weights: Sequence[int], shar
     tensor([6.])
     """
     kept = [i for i, weight in enumerate(weights) if weight]
-    rows, weights = [rows[i] for i in kept], [weights[i] for i in kept]
+    rows, weights = [rows[i].float() if rows[i].dtype in HALVES else rows[i] for i in kept], [weights[i] for i in kept]
     first = rows[0]
     exact = torch.float32 if sum(weights) < 1 << 24 and first.dtype == torch.float32 else torch.float64
     table = torch.tensor(weights, dtype=exact, device=first.device)

@@ -75,7 +75,7 @@ def guarded(weights: Weights) -> Weights:
     """The same set, which raises `NonFinite` with tensor and position where a block holds NaN or Inf."""
 
     def open_(name: str) -> Block:
-        read = working(weights, name)
+        read = weights.open(name) if weights.spec[name].dtype.itemsize == 2 else working(weights, name)
 
         def block(lo: int, hi: int) -> Tensor:
             entries = read(lo, hi)

@@ -44,6 +44,8 @@ class TrimmedMean(Rowwise):
     f: int = 1
     weights: tuple[float, ...] | None = None
 
+    takes_halves = True
+
     def __post_init__(self) -> None:
         if self.f < 0:
             raise BadParameter(f"TrimmedMean: f must be at least 0, found {self.f}.")

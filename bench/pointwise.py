@@ -1,0 +1,105 @@
+"""How dear are rules that decide entry by entry? One thread, in passes over all inputs.
+
+    python bench/pointwise.py [--millions 8] [--sets 3,5,8,9,16,32,100,200] [--rounds 5]
+
+A pass is `total.add_(x, alpha=a)` over all inputs by blocks, with one total of a block's size: what a mean costs at least. The
+first table has order statistics (float32 and bfloat16; above 32 sets each has a tenth of the entries), the second merges around a
+base of three bfloat16 sets, in nanoseconds an entry of the result, the third a streaming mean. Times are CPU seconds of the thread,
+the best of the rounds, which alternate between the rule and the pass: other work on the machine moves them less.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+
+from loomweight import Weights
+from loomweight.edits import Drop, Trim
+from loomweight.engines import Inline
+from loomweight.rules import Around, ElectSign, MagMax, MajoritySign, Mean, Median, Rule, TrimmedMean, combine
+from loomweight.weights import BLOCK
+from loomweight.weights.spec import spans
+
+
+def best(bodies: list[Callable[[], object]], rounds: int) -> list[float]:
+    """CPU seconds of the quickest round of each, taken in turns."""
+    times = [float("inf")] * len(bodies)
+    for _ in range(rounds):
+        for i, body in enumerate(bodies):
+            start = time.thread_time()
+            body()
+            times[i] = min(times[i], time.thread_time() - start)
+    return times
+
+
+def one_pass(sets: list[torch.Tensor]) -> None:
+    """The cheapest combination: one accumulator of a block's size, used for all."""
+    total = torch.empty(min(BLOCK, len(sets[0])))
+    for lo, hi in spans(len(sets[0])):
+        here = total[: hi - lo].zero_()
+        for x in sets:
+            here.add_(x[lo:hi].float(), alpha=1 / len(sets))
+
+
+def merged(sets: list[Weights], rule: Rule) -> None:
+    """The whole rule, block by block, as the writer asks for it."""
+    out = combine(sets, rule)
+    for name in out:
+        block = out.open(name)
+        for lo, hi in spans(out.spec[name].numel):
+            block(lo, hi)
+
+
+def tensors_of(n: int, entries: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Independent normal numbers."""
+    return [torch.randn(entries, generator=torch.Generator().manual_seed(i)).to(dtype) for i in range(n)]
+
+
+def order_statistics(n: int, entries: int, dtype: torch.dtype, rounds: int) -> str:
+    """One line of the first table."""
+    tensors = tensors_of(n, entries, dtype)
+    sets = [Weights.of({"w": x}) for x in tensors]
+    rules = [Median(), TrimmedMean(f=max(1, n // 5)), Median(weights=tuple(float(1 + i % 3) for i in range(n)))]
+    floor, *times = best([lambda: one_pass(tensors), *(lambda rule=rule: merged(sets, rule) for rule in rules)], rounds)
+    cells = " ".join(f"{t / floor:9.2f}" for t in times)
+    return f"{n:4} x {entries / 1e6:5.1f}M {str(dtype)[6:]:9} {floor / entries * 1e9:8.2f} ns {cells}"
+
+
+def around_a_base(entries: int, rounds: int) -> list[str]:
+    """The second table."""
+    start, *moves = tensors_of(4, entries, torch.float32)
+    base = start.mul_(0.02)
+    tensors = [(base + 1e-3 * move).bfloat16() for move in moves] + [base.bfloat16()]
+    *sets, around = [Weights.of({"w": x}) for x in tensors]
+    rules: dict[str, Rule] = {
+        "task arithmetic": Around(around, Mean(normalize=False)),
+        "mag max": Around(around, MagMax()),
+        "majority sign": Around(around, MajoritySign()),
+        "ties": Around(around, ElectSign(), edits=(Trim(0.2),)),
+        "dare ties": Around(around, ElectSign(), edits=(Drop(0.9),)),
+    }
+    floor, *times = best([lambda: one_pass(tensors), *(lambda rule=rule: merged(sets, rule) for rule in rules.values())], rounds)
+    return [f"{name:16} {t / entries * 1e9:6.2f} ns {t / floor:6.2f} passes" for name, t in zip(rules, times, strict=True)]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--millions", type=float, default=8)
+    parser.add_argument("--sets", default="3,5,8,9,16,32,100,200")
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with Inline():
+        print(f"{'sets':24} {'pass':>11} {'median':>9} {'trimmed':>9} {'weighted':>9}   x pass")
+        for n in map(int, given.sets.split(",")):
+            entries = int(given.millions * 1e6) // (10 if n > 32 else 1)
+            for dtype in (torch.float32, torch.bfloat16):
+                print(order_statistics(n, entries, dtype, given.rounds if n <= 32 else 1), flush=True)
+        print("\nthree bfloat16 sets around a base")
+        print(*around_a_base(int(given.millions * 4e6), given.rounds), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
