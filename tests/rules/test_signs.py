@@ -216,7 +216,9 @@ def test_a_density_for_each_set() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", [Median(), TrimmedMean(1), ElectSign(), MajoritySign(), MagMax(), Consensus(agree=0), Median((1, 2, 1, 1)), ElectSign((1.0, 2.0, 1.0, 1.0))], ids=repr
+    "rule",
+    [Median(), TrimmedMean(1), ElectSign(), MajoritySign(), MagMax(), Consensus(agree=0), Median((1, 2, 1, 1)), ElectSign((1.0, 2.0, 1.0, 1.0))],
+    ids=repr,
 )
 def test_a_masked_entry_is_decided_by_the_other_sets(rule) -> None:
     torch.manual_seed(0)

@@ -84,9 +84,9 @@ def _digits(seed: int) -> dict[str, Split]:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise MissingExtra("the demo learns scikit-learn's digits; install the extra: pip install 'loomweight[demo]'") from error
-    found = load_digits()
-    order = torch.randperm(len(found.target), generator=torch.Generator().manual_seed(seed))
-    inputs, labels = torch.tensor(found.data, dtype=torch.float32)[order] / 16, torch.tensor(found.target)[order]
+    pixels, digits = load_digits(return_X_y=True)
+    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(seed))
+    inputs, labels = torch.as_tensor(pixels, dtype=torch.float32)[order] / 16, torch.as_tensor(digits)[order]
     ends = {"start": (0, 200), "train": (200, 1100), "validation": (1100, 1400), "test": (1400, len(order))}
     return {name: (inputs[lo:hi], labels[lo:hi]) for name, (lo, hi) in ends.items()}
 

@@ -18,7 +18,7 @@ def rules_station(zoo: Zoo) -> list[Row]:
 def _alone(zoo: Zoo) -> Iterator[Row]:
     yield zoo.row("start", zoo.start, "what all fine-tunes began with")
     scores = [zoo.score(weights) for weights in zoo.tuned]
-    yield Row("fine-tunes alone, mean", *(sum(values) / len(values) for values in zip(*scores, strict=True)), "each saw five digits well, five hardly")
+    yield Row("fine-tunes alone, mean", *_means(scores), "each saw five digits well, five hardly")
     yield Row("fine-tunes alone, best", max(accuracy for accuracy, _ in scores), min(loss for _, loss in scores), "chosen on the test digits: no fair rival")
 
 
@@ -40,8 +40,13 @@ def _together(zoo: Zoo) -> Iterator[Row]:
 
 def _strangers(zoo: Zoo) -> Iterator[Row]:
     scores = [zoo.score(weights) for weights in zoo.strangers]
-    yield Row("strangers alone, mean", *(sum(values) / len(values) for values in zip(*scores, strict=True)), "trained on everything, each from its own start")
+    yield Row("strangers alone, mean", *_means(scores), "trained on everything, each from its own start")
     yield zoo.row("mean of strangers", combine(zoo.strangers, Mean()), "fails: their hidden units are in different order")
+
+
+def _means(scores: list[tuple[float, float]]) -> tuple[float, float]:
+    """Mean accuracy and mean loss."""
+    return sum(accuracy for accuracy, _ in scores) / len(scores), sum(loss for _, loss in scores) / len(scores)
 
 
 def _evidence(zoo: Zoo) -> list[Weights]:

@@ -38,7 +38,9 @@ def broken_claims(config: Mapping[str, Any], weights: Weights) -> list[str]:
 def _sizes(config: Mapping[str, Any], weights: Weights) -> Iterator[str]:
     for keys, pattern, axis in _CLAIMS:
         key = next((key for key in keys if type(config.get(key)) is int), None)
-        for name in [name for name in weights.names if key and re.search(pattern, name)]:
+        if key is None:
+            continue
+        for name in [name for name in weights.names if re.search(pattern, name)]:
             shape = weights.spec[name].shape
             if len(shape) == 2 and shape[axis] != config[key]:
                 yield f"config.json says {key} = {config[key]}, but {name!r} has shape {shape}"

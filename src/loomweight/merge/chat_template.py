@@ -28,7 +28,7 @@ def template_of(recipe: Recipe) -> str | None:
         return _most_frequent(recipe)
     if "{{" in told or "{%" in told:
         return told
-    recipe.place.refuse(f"chat_template: {unknown('chat format', told, ['auto', *FORMATS])}; a template of your own holds {{{{ or {{%.")
+    raise recipe.place.error(f"chat_template: {unknown('chat format', told, ['auto', *FORMATS])}; a template of your own holds {{{{ or {{%.")
 
 
 def with_template(recipe: Recipe, files: Mapping[str, bytes]) -> dict[str, bytes]:

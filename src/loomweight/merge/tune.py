@@ -115,7 +115,7 @@ def load_evaluator(name: str) -> Evaluator:
     found = getattr(module, function)
     if not callable(found):
         raise BadParameter(f"{name} is a {type(found).__name__}, not a function of weights.")
-    return found
+    return found  # type: ignore[return-value]  # what it returns is checked when it is called
 
 
 def _dimension(mark: Search) -> Dimension:
