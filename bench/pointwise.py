@@ -5,7 +5,7 @@
 A pass is `total.add_(x, alpha=a)` over all inputs by blocks, with one total of a block's size: what a mean costs at least. The
 first table has order statistics (float32 and bfloat16; above 32 sets each has a tenth of the entries), the second merges around a
 base of three bfloat16 sets, in nanoseconds an entry of the result, the third a streaming mean. Times are CPU seconds of the thread,
-the best of the rounds, which alternate between the rule and the pass: other work on the machine moves them less.
+the best of the rounds, in which rules and pass take turns: other work on the machine moves them less.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import torch
 from loomweight import Weights
 from loomweight.edits import Drop, Trim
 from loomweight.engines import Inline
-from loomweight.rules import Around, ElectSign, MagMax, MajoritySign, Mean, Median, Rule, TrimmedMean, combine
+from loomweight.rules import Around, ElectSign, MagMax, MajoritySign, Mean, Median, Rule, RunningMean, TrimmedMean, combine
 from loomweight.weights import BLOCK
 from loomweight.weights.spec import spans
 
@@ -83,6 +83,26 @@ def around_a_base(entries: int, rounds: int) -> list[str]:
     return [f"{name:16} {t / entries * 1e9:6.2f} ns {t / floor:6.2f} passes" for name, t in zip(rules, times, strict=True)]
 
 
+def streaming_mean(entries: int, dtype: torch.dtype, rounds: int) -> str:
+    """One line of the third table: three sets pushed one after the other, against a pass that adds them up and against the batch rule."""
+    tensors = tensors_of(3, entries, dtype)
+    total, sets = torch.zeros(entries), [Weights.of({"w": x}) for x in tensors]
+    running = RunningMean()
+    state = running.start(sets[0])
+
+    def added() -> None:
+        for x in tensors:
+            for lo, hi in spans(entries):
+                total[lo:hi].add_(x[lo:hi].float(), alpha=0.5)
+
+    def pushed() -> None:
+        for x in sets:
+            running.add(state, x)
+
+    floor, batch, fold = best([added, lambda: merged(sets, Mean()), pushed], rounds)
+    return f"{str(dtype)[6:]:9} {floor / entries / 3 * 1e9:6.2f} ns a set {fold / floor:6.2f} passes {fold / batch:6.2f} x the batch rule"
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,6 +119,8 @@ def main() -> None:
                 print(order_statistics(n, entries, dtype, given.rounds if n <= 32 else 1), flush=True)
         print("\nthree bfloat16 sets around a base")
         print(*around_a_base(int(given.millions * 4e6), given.rounds), sep="\n")
+        print("\nstreaming mean")
+        print(*(streaming_mean(int(given.millions * 1e6), dtype, given.rounds) for dtype in (torch.float32, torch.bfloat16)), sep="\n")
 
 
 if __name__ == "__main__":

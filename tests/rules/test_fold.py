@@ -67,3 +67,19 @@ def test_what_does_not_fit_changes_nothing(pushed, weight, error, words) -> None
 def test_a_value_before_any_set() -> None:
     with pytest.raises(TooFewSets, match="nothing with a weight has been pushed yet"):
         RunningMean().value(RunningMean().start(lw.Weights.of({"w": torch.zeros(1)})))
+
+
+def test_a_value_stays_what_it_was_when_more_is_pushed() -> None:
+    for running in (RunningMean(), RunningMagMax()):
+        state = running.add(running.start({"w": torch.zeros(2)}), {"w": torch.ones(2)})
+        value = running.value(state)
+        running.add(state, {"w": torch.full((2,), 5.0)})
+        assert value["w"].tolist() == [1, 1]
+
+
+def test_a_sum_that_overflows_is_no_nan() -> None:
+    """Finite entries whose sum is beyond float16, or float32, are finite entries."""
+    for dtype, size in ((torch.float16, 6e4), (torch.float32, 3e38)):
+        running = RunningMean()
+        state = running.add(running.start({"w": torch.zeros(9, dtype=dtype)}), {"w": torch.full((9,), size, dtype=dtype)})
+        assert torch.isfinite(running.value(state)["w"]).all()

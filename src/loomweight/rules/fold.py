@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from ..errors import BadParameter, IntegersDiffer, NamesDiffer, NonFinite, ShapesDiffer, TooFewSets
-from ..weights import Weights
+from ..weights import BLOCK, Weights
 from ..weights.algebra import working
 from ..weights.names import difference
-from ..weights.spec import spans
+from ..weights.spec import cast, spans
+from .mag_max import farther
+
+_CHECKED = 4 * BLOCK
 
 
 @dataclass
@@ -56,10 +59,7 @@ class Running(ABC):
         _fits(state, weights)
         integers = _integers(state, weights)
         for name in state.total:
-            read, numel = working(weights, name), weights.spec[name].numel
-            for lo, hi in spans(numel):
-                if not torch.isfinite(read(lo, hi).sum()) and not torch.isfinite(read(lo, hi)).all():
-                    raise NonFinite(f"{weights.label or 'the set'}: tensor {name!r} holds NaN or Inf; it was not added.")
+            _refuse_nonfinite(weights, name)
         for name, total in state.total.items():
             read, flat = working(weights, name), total.view(-1)
             for lo, hi in spans(flat.numel()):
@@ -79,8 +79,10 @@ class Running(ABC):
         """
         if state.weight <= 0:
             raise TooFewSets(f"{self}: nothing with a weight has been pushed yet.")
-        made = {name: state.total[name].to(dtype) if name in state.total else state.integers[name] for name, dtype in state.dtypes.items()}
-        return Weights.of(made)
+        return Weights.of({name: self._tensor(state, name).clone() for name in state.dtypes})
+
+    def _tensor(self, state: State, name: str) -> Tensor:
+        return cast(state.total[name], state.dtypes[name], name) if name in state.total else state.integers[name]
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,22 @@ class RunningMagMax(Running):
 
     def push(self, total: Tensor, entries: Tensor, weight: float, state: State) -> None:
         """Take over what is larger."""
-        wins = (entries.abs() > total.abs()) | ((entries.abs() == total.abs()) & (entries > total))
-        torch.where(wins, entries, total, out=total)
+        entries = entries.to(total.dtype)
+        total.copy_(farther(torch.maximum(total, entries), torch.minimum(total, entries)))
 
 
 def _opened(sets: "Weights | Mapping[str, Tensor]") -> Weights:
     return sets if isinstance(sets, Weights) else Weights.of(sets)
+
+
+def _refuse_nonfinite(weights: Weights, name: str) -> None:
+    """Look at every entry before any is used; a sum is finite where all entries are, and costs least."""
+    spec = weights.spec[name]
+    read = weights.open(name) if spec.dtype.itemsize > 1 else working(weights, name)
+    for lo, hi in spans(spec.numel, _CHECKED):
+        entries = read(lo, hi)
+        if not isfinite(entries.sum().item()) and not torch.isfinite(entries).all():
+            raise NonFinite(f"{weights.label or 'the set'}: tensor {name!r} holds NaN or Inf; it was not added.")
 
 
 def _fits(state: State, weights: Weights) -> None:
