@@ -83,6 +83,12 @@ def test_nothing_to_search_and_evaluators_that_are_not_there(tmp_path, monkeypat
         load_evaluator("judges")
 
 
+def test_a_mistake_in_the_recipe_shows_before_anything_is_made(tmp_path) -> None:
+    with pytest.raises(RecipeError, match="no merge method named 'lineer'"):
+        tune(Draft.of("merge_method: lineer\nmodels: [{model: a, parameters: {weight: !search [0, 1]}}]"), distance, tmp_path / "s", {"d": "min"}, Budget())
+    assert not (tmp_path / "s").exists()
+
+
 def test_an_evaluator_with_too_few_numbers(draft, tmp_path) -> None:
     with pytest.raises(BadParameter, match="gave 'left'; there is no 'right'"):
         tune(draft, lambda w: {"left": 1.0}, tmp_path / "s", {"left": "min", "right": "min"}, Budget(trials=2))

@@ -67,6 +67,7 @@ def tune(draft: Draft, evaluate: Evaluator, out: Path, objectives: Mapping[str, 
         told = evaluate(plans(draft.recipes(values), stages)[-1].promised())
         return _row(told, tuple(objectives))
 
+    plans(draft.recipes({path: _middle(mark) for path, mark in draft.searches.items()}), stages)  # a mistake shows before anything is made
     out.mkdir(parents=True, exist_ok=True)
     with Study(space, objectives, sampler=budget.sampler, seed=budget.seed, storage=out / "study.jsonl") as study:
         try:
@@ -116,6 +117,13 @@ def load_evaluator(name: str) -> Evaluator:
     if not callable(found):
         raise BadParameter(f"{name} is a {type(found).__name__}, not a function of weights.")
     return found  # type: ignore[return-value]  # what it returns is checked when it is called
+
+
+def _middle(mark: Search) -> Any:
+    """A value that a mark allows, for a first look at the recipe."""
+    if mark.choice:
+        return mark.choice[0]
+    return int((mark.low + mark.high) // 2) if mark.whole else (mark.low + mark.high) / 2
 
 
 def _dimension(mark: Search) -> Dimension:
