@@ -217,7 +217,7 @@ def test_a_path_with_a_plus_sign_folds_the_adapter(tmp_path: Path, monkeypatch: 
 def test_a_tied_tensor_is_changed_once_for_all_its_names(tmp_path: Path) -> None:
     model = llama(tied=True)
     base = lw.load(copy.deepcopy(model))
-    assert dict(base.ties) == {"model.embed_tokens.weight": "lm_head.weight"}
+    assert dict(base.ties) == {"lm_head.weight": "model.embed_tokens.weight"}
     _, merged = trained(model, tmp_path, target_modules=["embed_tokens", "q_proj"], r=2)
     folded = lw.apply_adapter(base, tmp_path)
     assert dict(folded.ties) == dict(base.ties) and torch.equal(merged["lm_head.weight"], merged["model.embed_tokens.weight"])

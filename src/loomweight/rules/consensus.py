@@ -42,8 +42,10 @@ class Consensus(Rowwise):
 
     def combined(self, rows: Sequence[Float[Tensor, " p"]]) -> Float[Tensor, " p"]:
         """The masked sum of the rows."""
-        total = torch.stack(list(rows)).sum(0)
-        count = torch.stack([_mask(row, total, self.tall) for row in rows]).sum(0)
+        total = rows[0].clone()
+        for row in rows[1:]:
+            total += row
+        count = sum((_mask(row, total, self.tall).to(torch.int16) for row in rows), torch.zeros_like(total, dtype=torch.int16))
         return total.masked_fill_(count < self.agree, 0.0)
 
 

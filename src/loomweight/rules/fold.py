@@ -3,6 +3,10 @@
 A `State` is a dict of tensors and a few numbers: print it, save it, resume it. One extra model of memory, whatever the number of
 sets. Only formulas that are sums over the sets, or an extreme over them, can be folded: a median, a Gram matrix or a trimmed
 difference needs all sets at once, so those rules have no fold.
+
+Papers: Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference time (2022,
+https://arxiv.org/abs/2203.05482); MagMax: Leveraging Model Merging for Seamless Continual Learning (2024,
+https://arxiv.org/abs/2407.06322), which merges task after task.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +29,11 @@ _CHECKED = 4 * BLOCK
 
 @dataclass
 class State:
-    """What has been pushed: `total` in working precision, the weight and the number of sets, and the integers, which must stay."""
+    """What has been pushed: `total` in working precision, the weight and the number of sets, and the integers, which must stay.
+
+    >>> RunningMean().start({"w": torch.zeros(2)}).count
+    0
+    """
 
     total: dict[str, Tensor]
     integers: dict[str, Tensor]
