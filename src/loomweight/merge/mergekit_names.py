@@ -102,7 +102,7 @@ def _around(rule: Rule, numbers: Numbers, setup: Setup, thin: Callable[..., Edit
 
 
 def _sce(numbers: Numbers, setup: Setup) -> Rule:
-    return Around(setup.base, SCE(numbers["select_topk"]))  # type: ignore[arg-type]
+    return Around(setup.base, SCE(numbers["select_topk"], tie="positive", floor=1e-6))  # type: ignore[arg-type]
 
 
 def _thinning(name: str, make: Callable[[Numbers, Setup], Rule], normalize: bool, rescale: bool, *more: Parameter) -> Method:

@@ -3,21 +3,26 @@
 Paper: FuseChat: Knowledge Fusion of Chat Models (2024, https://arxiv.org/abs/2408.07990), section 3.3.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..edits import Cut, largest
+from ..edits import largest
+from ..edits.tally import numbers
 from ..errors import BadParameter
 from ..shapes import Float
 from ..weights import Block
+from ..weights.held import held
 from ..weights.spec import spans
-from .agreement import Tie, agreeing, elected
+from .agreement import Tie, agreeing, elected, mass
 from .rule import Opener, Rule
 from .sets import Sets
 
-# N = sets, P = entries of a block
+#: entries [lo, hi) of every set
+Rows = Callable[[int, int], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class SCE(Rule):
     Args:
         select: part of the entries that is kept, in [0, 1].
         tie: where the sum is exactly 0, as of `ElectSign`; "positive" is mergekit's.
+        floor: weights are equal where the sets' mean squares sum to no more than this. mergekit has 1e-6, which most fine-tunes
+            stay below; the authors' code has 0.
 
     >>> import loomweight as lw
     >>> sets = [{"w": torch.tensor([3.0, 1.0, 1.0])}, {"w": torch.tensor([-1.0, 1.0, 0.0])}]
@@ -42,46 +49,59 @@ class SCE(Rule):
 
     select: float = 1.0
     tie: Tie = "zero"
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.select <= 1:
             raise BadParameter(f"SCE: select must lie in [0, 1], found {self.select}.")
 
     def bind(self, sets: Sets) -> Opener:
-        """Two passes to open a tensor (one where everything is kept): the variances' threshold, then the energies."""
+        """Opening a tensor takes a pass for the variances, their threshold, and a pass for the energies (that alone where all is kept)."""
         self.check(len(sets))
         sets.refuse_mask(self)
 
         def open_(name: str) -> Block:
-            stack, numel = sets.open(name), sets.spec(name).numel
-            cut = self._cut(lambda lo, hi: _variance(stack(lo, hi)), numel)
+            numel, reads = sets.spec(name).numel, sets.reads(name)
 
-            def kept(lo: int, hi: int) -> Float[Tensor, "n p"]:
-                rows = stack(lo, hi)
-                return rows if cut is None else rows.mul_(cut.mask(_variance(rows), lo))
+            def rows(lo: int, hi: int) -> list[Tensor]:
+                return [read(lo, hi) for read in reads]
 
-            energy = sum((kept(lo, hi).square_().sum(1, dtype=torch.float64) for lo, hi in spans(numel)), torch.zeros(len(sets), dtype=torch.float64))
-            weights = (energy / energy.sum() if energy.sum() > 0 else torch.full_like(energy, 1 / len(sets))).tolist()
-            return lambda lo, hi: _erased(kept(lo, hi), weights, self.tie)
+            kept = rows if self.select == 1 else self._selected(rows, numel)
+            weights = self._weights(kept, numel, len(sets))
+
+            def block(lo: int, hi: int) -> Tensor:
+                parts = kept(lo, hi)
+                return agreeing(parts, weights, elected(mass(parts, [1.0] * len(parts)), self.tie), normalize=True)
+
+            return block
 
         return open_
 
-    def _cut(self, variance: Block, numel: int) -> Cut | None:
-        if self.select == 1:
-            return None
-        varying = sum(int(torch.count_nonzero(variance(lo, hi))) for lo, hi in spans(numel))
-        return largest(variance, numel, int(self.select * varying))
+    def _selected(self, rows: Rows, numel: int) -> Rows:
+        """The rows, 0 where the variance is not among the largest."""
+        variance = held(lambda lo, hi: _variance(rows(lo, hi)), numel)
+        varying = sum(int(np.count_nonzero(numbers(variance(lo, hi)))) for lo, hi in spans(numel))
+        cut = largest(variance, numel, int(self.select * varying))
+
+        def block(lo: int, hi: int) -> list[Tensor]:
+            score = variance(lo, hi)
+            chosen = cut.mask(score, lo).to(score.dtype)
+            return [row * chosen for row in rows(lo, hi)]
+
+        return block
+
+    def _weights(self, rows: Rows, numel: int, n: int) -> list[float]:
+        energy = [0.0] * n
+        for lo, hi in spans(numel):
+            energy = [e + row.square().sum().item() for e, row in zip(energy, rows(lo, hi), strict=True)]
+        total = sum(energy)
+        return [1 / n] * n if total <= self.floor * numel else [e / total for e in energy]
 
 
-def _variance(rows: Float[Tensor, "n p"]) -> Float[Tensor, " p"]:
-    mean = rows.mean(0)
-    total = torch.zeros_like(mean)
+def _variance(rows: list[Tensor]) -> Float[Tensor, " p"]:
+    mean = mass(rows, [1.0] * len(rows)).div_(len(rows))
+    total, deviation = torch.zeros_like(mean), torch.empty_like(mean)
     for row in rows:
-        deviation = row - mean
-        total.addcmul_(deviation, deviation)
+        torch.sub(row, mean, out=deviation)
+        total.add_(deviation.square_())
     return total.div_(len(rows))
-
-
-def _erased(rows: Float[Tensor, "n p"], weights: list[float], tie: Tie) -> Float[Tensor, " p"]:
-    """Weighted mean of the rows that have the sign of their unweighted sum."""
-    return agreeing(list(rows), weights, elected(rows.sum(0), tie), normalize=True)
