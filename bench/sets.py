@@ -1,6 +1,6 @@
 """Synthetic checkpoints of real layout: a base and fine-tunes of it, bf16, sharded, as a Hugging Face folder.
 
-    python bench/sets.py FOLDER --size 0.5B --models 3
+python bench/sets.py FOLDER --size 0.5B --models 3
 """
 
 import argparse

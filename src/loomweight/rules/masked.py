@@ -32,5 +32,3 @@ def by_finite_sets(rule: "Pointwise", stack: Float[Tensor, "n p"], name: str) ->
         part.check(len(kept))
         result[here] = part(stack[kept][:, here])
     return result
-
-
