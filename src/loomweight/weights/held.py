@@ -1,6 +1,9 @@
 """What several passes need, computed once where it is small."""
 
-from .spec import Block, spans
+import torch
+from torch import Tensor
+
+from .spec import BLOCK, Block, spans
 
 #: entries: 48 MiB of float32
 MOST = 3 << 22
@@ -21,10 +24,10 @@ def held(read: Block, numel: int, rows: int = 1) -> Block:
     """
     if not 0 < rows * numel <= MOST:
         return read
-    first, *rest = spans(numel)
-    start = read(*first)
-    memory = start.new_empty((*start.shape[:-1], numel))
-    memory[..., : first[1]] = start
-    for lo, hi in rest:
-        memory[..., lo:hi] = read(lo, hi)
-    return lambda lo, hi: memory[..., lo:hi]
+    parts = [read(lo, hi) for lo, hi in spans(numel)]
+
+    def block(lo: int, hi: int) -> Tensor:
+        here = [parts[at][..., max(lo - at * BLOCK, 0) : hi - at * BLOCK] for at in range(lo // BLOCK, -(-hi // BLOCK))]
+        return here[0] if len(here) == 1 else torch.cat(here, dim=-1)
+
+    return block
