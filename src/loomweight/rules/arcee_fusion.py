@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ..edits import largest
+from ..edits.only import only
 from ..errors import TooFewSets
 from ..shapes import Float
 from ..weights import BLOCK, Block
+from ..weights.held import held
 from .rule import Opener, Rule
 from .sets import Sets
 
@@ -51,13 +53,14 @@ class ArceeFusion(Rule):
             stack, spec = sets.open(name), sets.spec(name)
             if not spec.numel:
                 return lambda lo, hi: stack(lo, hi)[0]
-            importance = _importance(stack, spec.numel, spec.shape[-1] if spec.shape else 1)
+            importance = held(_importance(stack, spec.numel, spec.shape[-1] if spec.shape else 1), spec.numel)
             q1, middle, q3 = (_quantile(importance, spec.numel, q) for q in (0.25, 0.5, 0.75))
             threshold = middle + 1.5 * (q3 - q1)
 
             def block(lo: int, hi: int) -> Tensor:
                 first, second = stack(lo, hi)
-                return torch.where(importance(lo, hi) >= threshold, second, first)
+                chosen = importance(lo, hi) >= threshold
+                return only(second, chosen) + only(first, ~chosen)
 
             return block
 
@@ -72,8 +75,9 @@ def _importance(stack: Callable[[int, int], Tensor], numel: int, columns: int) -
 
     def block(lo: int, hi: int) -> Tensor:
         first, second = stack(lo, hi)
-        row = torch.arange(lo, hi, device=first.device).div_(columns, rounding_mode="floor")
-        return (second - first).abs_().mul_(divergence[row])
+        top, end = lo // columns, -(-hi // columns)
+        each = divergence[top:end, None].expand(-1, columns).reshape(-1)[lo - top * columns : hi - top * columns]
+        return second.sub_(first).abs_().mul_(each)
 
     return block
 
