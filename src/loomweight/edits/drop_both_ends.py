@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..shapes import Float
 from ..weights import Block, Spec
+from ..weights.held import held
 from .edit import Edit
 from .only import only
 from .ranges import within
@@ -51,7 +52,8 @@ class DropBothEnds(Edit):
         """Find both thresholds."""
         kept = int(self.density * spec.numel)
         top = min(int(self.gamma * spec.numel), spec.numel - kept)
-        inner, outer = (largest(magnitude(read), spec.numel, k, name) for k in (top, top + kept))
+        score = held(magnitude(read), spec.numel)
+        inner, outer = (largest(score, spec.numel, k, name) for k in (top, top + kept))
         return lambda lo, hi: _between(read(lo, hi), inner, outer, lo)
 
 
