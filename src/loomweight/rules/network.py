@@ -143,13 +143,13 @@ def _ordinal(row: Tensor) -> Tensor:
     return (bits >> 15).bitwise_and_(0x7FFF).bitwise_xor_(bits)
 
 
-def at_once(n: int) -> int:
+def at_once(n: int, together: int = _AT_ONCE) -> int:
     """Entries of each of n rows that are worked on at once, a power of two.
 
     >>> at_once(8), at_once(30)
     (131072, 65536)
     """
-    return min(BLOCK, max(1 << 12, 1 << (_AT_ONCE // n).bit_length() - 1))
+    return min(BLOCK, max(1 << 12, 1 << (together // n).bit_length() - 1))
 
 
 def averaged(rows: Sequence[Float[Tensor, " p"]], out: Float[Tensor, " p"]) -> None:

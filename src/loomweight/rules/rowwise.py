@@ -14,6 +14,9 @@ from .network import HALVES, at_once
 from .rule import Opener, Pointwise
 from .sets import Sets
 
+#: entries of all sets together that are read at once: 32 MiB of float32, whatever the number of sets
+_READ = 1 << 23
+
 
 class Rowwise(Pointwise):
     """A pointwise rule given as a function of n rows of entries."""
@@ -34,7 +37,7 @@ class Rowwise(Pointwise):
         if sets.nonfinite == "mask":
             return super().bind(sets)
         self.check(len(sets))
-        size = at_once(len(sets))
+        size = at_once(len(sets), _READ)
 
         def open_(name: str) -> Block:
             rows = self._rows(sets, name)
