@@ -1,5 +1,6 @@
 """The selection kernel against a stable sort."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from loomweight.edits import select, tally
-from loomweight.edits.select import Cut, largest, largest_of
+from loomweight.edits.select import Cut, _ranked, largest, largest_of
 from loomweight.errors import BadParameter, NonFinite
 from loomweight.weights import Block
 
@@ -102,3 +103,16 @@ def test_memory_is_bounded_by_thinning() -> None:
     found = tally.tally(opened(torch.arange(300_000.0)), 300_000, (-1.0, 1e9), 1000, "")
     assert sum(found.inside) == 300_000 and found.held <= 1000 and found.stride > 1
     assert sum(map(len, found.pool)) == found.held
+
+
+@pytest.mark.parametrize("values", ["few", "many", "heavy tails", "one"])
+def test_the_rank_in_a_large_pool(values: str) -> None:
+    """The histogram finds what sorting finds, whatever the values look like."""
+    draws = np.random.default_rng(0)
+    n = 100_000
+    made = {"few": draws.integers(0, 30, n) * 1e-5 + 1, "many": draws.standard_normal(n), "heavy tails": draws.standard_cauchy(n), "one": np.ones(n)}
+    for dtype in (np.float32, np.float64):
+        pool = made[values].astype(dtype)
+        ordered = np.sort(pool)
+        for at in (0, 1, n // 3, n - 2, n - 1):
+            assert _ranked(pool, at) == ordered[at]

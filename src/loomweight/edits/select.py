@@ -29,6 +29,7 @@ _RUN, _FEWEST, _MOST = 512, 16, 1024
 #: half the width of a bracket, in standard deviations of the sample's quantile
 _MARGIN = 3.5
 _GOLDEN = 0.6180339887498949
+_BINS = 1 << 11
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class _Search:
     def _selected(self, found: list[Tally], rank: int) -> list[Cut]:
         """The threshold is the rank-th largest of all that was collected."""
         pool = _pooled(found)
-        threshold = np.partition(pool, len(pool) - rank)[len(pool) - rank]
+        threshold = _ranked(pool, len(pool) - rank)
         ties = rank - int(np.count_nonzero(pool > threshold))
         return self._placed(float(threshold), ties, [[int(np.count_nonzero(part == threshold)) for part in t.pool] for t in found])
 
@@ -177,6 +178,20 @@ class _Search:
             ties -= here
             cuts.append(Cut(threshold, _position(read, numel, threshold, here, blocks)))
         return cuts
+
+
+def _ranked(pool: NDArray, at: int) -> np.floating:
+    """The value at position `at` in ascending order, in the dtype of the pool.
+
+    Histograms find the few values around it. numpy's partition alone takes six times as long where many values are equal, as
+    differences of half precision are.
+    """
+    while len(pool) > _DIRECT and 0 < (width := float(pool.max()) - float(pool.min())) < inf:
+        bins = ((pool - pool.min()) * pool.dtype.type(_BINS / width)).astype(np.int32)
+        until = np.cumsum(np.bincount(bins))
+        mine = int(np.searchsorted(until, at, "right"))
+        pool, at = pool[bins == mine], at - int(until[mine - 1] if mine else 0)
+    return np.sort(pool)[at]
 
 
 def _position(read: Block, numel: int, threshold: float, tie: int, blocks: list[int]) -> int:

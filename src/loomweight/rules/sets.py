@@ -72,15 +72,21 @@ class Sets:
 
 
 def guarded(weights: Weights) -> Weights:
-    """The same set, which raises `NonFinite` with tensor and position where a block holds NaN or Inf."""
+    """The same set, which raises `NonFinite` with tensor and position where a block holds NaN or Inf.
+
+    A block that was found sound is not looked at again: thresholds and statistics make passes of their own.
+    """
+    sound: set[tuple[str, int, int]] = set()
 
     def open_(name: str) -> Block:
         read = weights.open(name) if weights.spec[name].dtype.itemsize == 2 else working(weights, name)
 
         def block(lo: int, hi: int) -> Tensor:
             entries = read(lo, hi)
-            if not isfinite(entries.sum().item()):  # twice as fast as asking torch
-                refuse(entries, lo, name, weights)
+            if (name, lo, hi) not in sound:
+                if not isfinite(entries.sum().item()):  # twice as fast as asking torch
+                    refuse(entries, lo, name, weights)
+                sound.add((name, lo, hi))
             return entries
 
         return block
