@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from loomweight.merge import Draft, in_order, plan
 from loomweight.merge.mergekit_names import METHODS
@@ -20,7 +21,8 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
 def test_a_block_is_planned(text: str) -> None:
     draft = Draft.of(text)
     values: dict[str, Any] = {path: mark.choice[0] if mark.choice else mark.high for path, mark in draft.searches.items()}
-    made = {name: stack(value) for value, name in enumerate(("base", "a", "b", "c", "d"))}
+    old = {"embeddings.position_ids": torch.arange(4), "model.rotary_emb.inv_freq": torch.ones(2)} if "drop:" in text else {}
+    made = {name: stack(value, **(old if name == "a" else {})) for value, name in enumerate(("base", "a", "b", "c", "d"))}
     for recipe in in_order(draft.recipes(values)):
         planned = plan(recipe, made)
         merged = planned.weights()

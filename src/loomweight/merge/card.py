@@ -21,6 +21,7 @@ def card(plan: Plan, clean: Callable[[str], str]) -> str:
     hub = [model for model in recipe.models if model.count("/") == 1 and not PurePath(model).is_absolute() and not model.startswith(".")]
     head = ["---", *(["base_model:", *(f"- {model}" for model in hub)] if hub else []), "library_name: transformers", "tags:", "- merge", "- loomweight", "---"]
     inputs = [f"| {clean(model)} | {w.nbytes:,} | `{w.header[:16]}` | {_dtypes(w.spec.values())} |" for model, w in plan.inputs.items()]
+    notes = "".join(f"- {clean(note)}\n" for note in plan.notes)
     body = f"""
 # {recipe.name or "Merged model"}
 
@@ -38,7 +39,7 @@ Stored as {_dtypes(plan.headers.values())}; arithmetic in float32, rounded once.
 {clean(recipe.text).strip()}
 ```
 """
-    return "\n".join(head) + "\n" + body
+    return "\n".join(head) + "\n" + body + (f"\n## Notes\n\n{notes}" if notes else "")
 
 
 def _dtypes(specs: Iterable[Spec]) -> str:

@@ -6,13 +6,13 @@ from types import MappingProxyType
 from ..weights import Weights
 from .checks import check_dtypes, check_part, check_shapes, shared
 from .find_method import find_method
-from .layout import Layout
 from .method import Numbers
 from .plan import Group, Plan, no_path
 from .recipe import Recipe
 from .resolve import Resolver
-from .slots import Slot, slots
+from .slots import Slot
 from .spelled_out import spelled_out
+from .tensors import dropped_notes, tensors
 
 
 def plan(recipe: Recipe, inputs: Mapping[str, Weights], load: "Callable[[str], Weights] | None" = None) -> Plan:
@@ -34,8 +34,8 @@ def plan(recipe: Recipe, inputs: Mapping[str, Weights], load: "Callable[[str], W
     """
     method = find_method(recipe.method, recipe.method_place)
     resolver = Resolver(recipe, method)
-    twice = spelled_out(recipe.models, inputs)
-    found = slots(recipe, {model: Layout.of(name for name in inputs[model].names if name not in twice) for model in recipe.models})
+    twice = {alias: owner for alias, owner in spelled_out(recipe.models, inputs).items() if not recipe.drops(alias)}
+    found = tensors(recipe, inputs)
     for part in {id(slot.part): slot.part for slot in found}.values():
         check_part(recipe, method, part, len(resolver.order(part)))
     resolver.refuse_idle(found)
@@ -44,6 +44,7 @@ def plan(recipe: Recipe, inputs: Mapping[str, Weights], load: "Callable[[str], W
         check_dtypes(slot, inputs, recipe)
     ties = shared(found, inputs)
     groups, notes = _groups(found, resolver, ties)
+    notes += dropped_notes(recipe, inputs)
     notes += [f"{alias} is left out: it is a second name of {owner}, and some of the models do not store it." for alias, owner in twice.items()]
     result = Plan(recipe, method, MappingProxyType(dict(inputs)), groups, ties, (*recipe.notes, *resolver.notes, *notes), load or no_path)
     for group in groups:

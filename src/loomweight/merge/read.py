@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BrokenFile, RecipeError, UnknownName, unknown
 from .dtypes import dtype_of
 from .fields import fields, one_of, required, several, shown, whole, word
-from .marks import Item, Search, documents
+from .marks import Item, Place, Search, documents
 from .recipe import NONE, Module, Recipe, Slice, Source
 from .references import reference
 from .settings import Settings, read_settings
@@ -18,7 +18,7 @@ from .token_choice import token_choice
 PARTS = ("models", "slices", "modules")
 KEYS = (
     *("merge_method", *PARTS, "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source", "tokenizer"),
-    *("chat_template", "name", "seed", "integers", "align"),
+    *("chat_template", "name", "seed", "integers", "drop", "align"),
 )
 
 
@@ -129,6 +129,8 @@ def _recipe(item: Item) -> Recipe:
         dtype=word(dtype, "dtype") if dtype else None,
         tokenizer=token_choice(found),
         chat_template=word(found["chat_template"], "chat_template") if "chat_template" in found else None,
+        chat_place=found["chat_template"].place if "chat_template" in found else None,
+        drop=_patterns(found["drop"]) if "drop" in found else {},
         integers=one_of(found["integers"], "integers", ("equal", "first")) if "integers" in found else "equal",  # type: ignore[arg-type]
         seed=whole(found["seed"], "seed", 0) if "seed" in found else 0,
         notes=tuple(_notes(found)),
@@ -142,6 +144,10 @@ def _name(item: Item | None) -> str | None:
     if "/" in name or "\\" in name or "+" in name or "@" in name or name in (".", ".."):
         item.place.refuse(f"the name {name!r} must be a plain word: it names a folder and is used like a model.")
     return name
+
+
+def _patterns(item: Item) -> dict[str, Place]:
+    return {word(child, "a pattern of drop"): child.place for child in several(item, "drop", lambda child: child)}
 
 
 def _modules(item: Item, found: dict[str, Item]) -> dict[str, Module]:

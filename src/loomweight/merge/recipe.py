@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from ..weights.names import matches
 from .marks import Place
 from .settings import Settings
 from .token_choice import TokenChoice
@@ -61,6 +62,8 @@ class Recipe:
         method: the name in the file.
         modules: name -> module; a file without `modules` has one, called "" here.
         dtype: the dtype to store floating tensors in (`out_dtype`, or else `dtype`); arithmetic is in float32 always.
+        chat_place: where `chat_template` stands.
+        drop: patterns of tensors that are left out of all models -> where they stand.
         integers: integer tensors must be "equal" in all models, or the "first" one's are taken.
         seed: keys every random choice, together with the tensor's name.
         notes: what the file says that has no effect here.
@@ -79,12 +82,18 @@ class Recipe:
     dtype: str | None = None
     tokenizer: TokenChoice | None = None
     chat_template: str | None = None
+    chat_place: Place | None = None
+    drop: Mapping[str, Place] = field(default_factory=dict)
     integers: Literal["equal", "first"] = "equal"
     seed: int = 0
     notes: tuple[str, ...] = ()
     text: str = field(default="", repr=False)
     folder: Path | None = field(default=None, repr=False)
     earlier: "Mapping[str, Recipe]" = field(default_factory=dict, repr=False)
+
+    def drops(self, name: str) -> bool:
+        """True for a tensor that is left out of all models."""
+        return any(matches(pattern, name) for pattern in self.drop)
 
     @property
     def slices(self) -> Iterator[tuple[Module, Slice]]:

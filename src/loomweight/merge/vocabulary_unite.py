@@ -6,9 +6,9 @@ from ..errors import LoomweightError
 from ..weights import Weights
 from ..weights.names import listed
 from .inputs import opener
-from .layout import Layout
 from .recipe import Recipe
-from .slots import Slot, slots
+from .slots import Slot
+from .tensors import tensors
 from .token_choice import TokenChoice
 from .vocabulary import Vocabulary
 from .vocabulary_of import needed, outcome
@@ -87,13 +87,12 @@ def _size(result: Vocabulary, source: Weights | None, choice: TokenChoice) -> in
 
 def _slots(recipe: Recipe, inputs: Mapping[str, Weights], choice: TokenChoice) -> list[Slot]:
     """The tensors of the result that have a row for every token."""
-    layouts = {model: Layout.of(weights.names) for model, weights in inputs.items()}
     names = {model: set(vocabulary_tensors(weights)) for model, weights in inputs.items()}
     for model in recipe.models:
         if not names[model]:
             choice.place.refuse(f"the recipe speaks of tokens, and no tensor of {model!r} looks like an embedding (embed_tokens, wte, ...).")
     found = []
-    for slot in slots(recipe, layouts):
+    for slot in tensors(recipe, inputs):
         has = [name in names[model] for model, name in zip(slot.part.models, slot.names, strict=True)]
         if any(has) and not all(has):
             model = slot.part.models[has.index(False)]
