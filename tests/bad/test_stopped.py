@@ -143,15 +143,62 @@ def test_a_second_merge_to_the_same_output_is_refused_at_once(capsys: pytest.Cap
     assert everything(Path("out")) == everything(Path("whole")) and not PARTIAL.exists()
 
 
-@pytest.mark.usefixtures("here")
-def test_several_results_can_be_resumed_with_overwrite(capsys: pytest.CaptureFixture[str]) -> None:
-    text = "name: first\n" + LINEAR + "---\nname: second\n" + RECIPES["slerp"]
-    merged(capsys, text, out="whole")
+SEVERAL = "name: first\n" + LINEAR + "---\nname: second\n" + RECIPES["slerp"]
+
+
+def stopped_after_the_first() -> None:
+    """A merge of `SEVERAL` that was killed when its first output was there."""
     process = started(["merge", "r.yaml", "out"], ERRORS, 0.02)
     while not Path("out/first").exists():
         assert process.is_alive()
         time.sleep(0.01)
     process.kill()
     process.join()
-    finished(capsys, "merge", "r.yaml", "out", "--resume", "--overwrite")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_of_several_results_the_finished_ones_stay(more: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, SEVERAL, out="whole")
+    stopped_after_the_first()
+    first = Path("out/first/model.safetensors").stat()
+    refused(capsys, "merge", "r.yaml", "out", says=r"out/first exists already")
+    finished(capsys, "merge", "r.yaml", "out", "--resume", *more)
     assert everything(Path("out")) == everything(Path("whole"))
+    assert Path("out/first/model.safetensors").stat().st_mtime_ns == first.st_mtime_ns
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_all_finished_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, SEVERAL)
+    before = everything(Path("out"))
+    ran = run(capsys, "merge", "r.yaml", "out", "--resume", "--report", "r.html")
+    assert ran.code == 0 and ran.out.count("was finished already, from just this plan; left as it is") == 2, ran
+    assert everything(Path("out")) == before and Path("r.html").exists()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("change", ["recipe", "seed", "input", "side file", "options", "record", "shard", "stranger"])
+def test_a_finished_output_of_another_plan_is_refused(change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, LINEAR)
+    more: tuple[str, ...] = ()
+    out = Path("out")
+    match change:
+        case "recipe":
+            recipe(LINEAR.replace("weight: 1", "weight: 2", 1))
+        case "seed":
+            recipe(LINEAR + "seed: 1\n")
+        case "input":
+            data = Path("one/model.safetensors").read_bytes()
+            Path("one/model.safetensors").write_bytes(data[:-4] + b"\0\0\0\0")
+        case "side file":
+            Path("one/generation_config.json").write_text("{}")
+        case "options":
+            more = ("--shard-size", "3KB")
+        case "record":
+            (out / "loomweight.yaml").write_text(LINEAR)
+        case "shard":
+            (out / "model.safetensors").write_bytes((out / "model.safetensors").read_bytes()[:-4])
+        case _:
+            (out / "model-00001-of-00002.safetensors").write_bytes((out / "model.safetensors").read_bytes())
+    refused(capsys, "merge", "r.yaml", "out", "--resume", *more, says=r"out exists already; choose another path")

@@ -19,7 +19,7 @@ def merge(
     threads: Annotated[int | None, typer.Option(help="How many threads; by default one for each core.")] = None,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps, ...")] = "cpu",
     shard_size: Annotated[str, typer.Option(help="Most bytes in one weight file.")] = "5GB",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from what an interrupted run has left.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from what an interrupted run has left; what it has finished stays.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan; write nothing.")] = False,
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Go on where an input holds NaN or Inf: the other models decide there.")] = False,
@@ -51,5 +51,8 @@ def _tell(outcome: Outcome, dry_run: bool) -> None:
     for plan, path in zip(outcome.plans, outcome.paths, strict=True):
         for note in plan.notes:
             typer.secho(f"note: {note}", fg="yellow", err=True)
+        if path in outcome.kept:
+            typer.echo(f"{path}: was finished already, from just this plan; left as it is")
+            continue
         count = sum(spec.numel for name, spec in plan.headers.items() if name not in plan.ties)
         typer.echo(f"{path}: {len(plan.headers)} tensors, {count / 1e6:,.1f} M parameters, merged by {plan.method.name} from {', '.join(plan.inputs)}")

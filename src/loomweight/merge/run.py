@@ -11,6 +11,7 @@ from ..weights.disk import telling
 from ..weights.place import Place
 from ..weights.write import Output, write
 from .bar import bar
+from .finished import is_finished, recorded
 from .graph import finals, in_order
 from .inputs import home, opened, opener
 from .pick import device_of
@@ -61,7 +62,7 @@ class Options:
     Args:
         threads: how many; None is one for each core.
         device: where rules compute, such as "cuda:0".
-        resume: go on from what an interrupted run has left.
+        resume: go on from what an interrupted run has left; an output that is finished and was made from just this plan is left as it is.
         overwrite: replace an output that exists.
         dry_run: plan and check everything, write nothing.
         allow_nonfinite: NaN and Inf in an input are masked where a rule decides each entry alone; else that model is left out.
@@ -83,10 +84,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has planned and written: plan and path of every output, in the order of the file."""
+    """What a run has planned and written: plan and path of every output, in the order of the file.
+
+    Args:
+        kept: the outputs that were finished before, and left as they are.
+    """
 
     plans: tuple[Plan, ...]
     paths: tuple[Path, ...] = field(default=())
+    kept: tuple[Path, ...] = field(default=())
 
 
 def plans(recipes: Sequence[Recipe], stages: Stages | None = None) -> list[Plan]:
@@ -129,14 +135,15 @@ def run(recipe: str | Path | Sequence[Recipe], out: str | Path, options: Options
     device = device_of(options.device)
     done = plans(recipes, stages)
     targets = _targets(done, Path(out), options)
-    _check_places(targets, [Path(recipe)] if isinstance(recipe, str | Path) else [], options.overwrite)
+    kept = tuple(path for planned, path in targets if options.resume and is_finished(planned, _output(planned, path, options, stages)))
+    _check_places(targets, [Path(recipe)] if isinstance(recipe, str | Path) else [], {path: options.overwrite or path in kept for _, path in targets})
     if options.dry_run:
-        return Outcome(tuple(planned for planned, _ in targets))
+        return Outcome(tuple(planned for planned, _ in targets), kept=kept)
     with Threads() if options.threads is None else Threads(options.threads):
-        for planned, path in targets:
+        for planned, path in [target for target in targets if target[1] not in kept]:
             weights = planned.weights(allow_nonfinite=options.allow_nonfinite, device=device)
             _write(weights, planned, path, options, stages)
-    return Outcome(tuple(planned for planned, _ in targets), tuple(path for _, path in targets))
+    return Outcome(tuple(planned for planned, _ in targets), tuple(path for _, path in targets), kept)
 
 
 def _targets(done: list[Plan], out: Path, options: Options) -> list[tuple[Plan, Path]]:
@@ -154,7 +161,7 @@ def _targets(done: list[Plan], out: Path, options: Options) -> list[tuple[Plan, 
     return [(planned, options.middle / str(planned.recipe.name)) for planned in middle] + found
 
 
-def _check_places(targets: list[tuple[Plan, Path]], files: list[Path], overwrite: bool) -> None:
+def _check_places(targets: list[tuple[Plan, Path]], files: list[Path], overwrite: Mapping[Path, bool]) -> None:
     """Every output may be put where it shall go: apart from all inputs, the recipe's `files` too, and from the other outputs."""
     outputs = [path for _, path in targets]
     for planned, path in targets:
@@ -162,7 +169,7 @@ def _check_places(targets: list[tuple[Plan, Path]], files: list[Path], overwrite
         with telling(path):
             if outputs.count(path) > 1 or any(other in path.parents for other in others):
                 raise OutputError(f"{path} would hold two results, or lie inside another one; name folders apart.")
-            Place.at(path).check([*files, *_sources(planned)], overwrite)
+            Place.at(path).check([*files, *_sources(planned)], overwrite[path])
 
 
 def _sources(planned: Plan) -> list[Path]:
@@ -171,7 +178,12 @@ def _sources(planned: Plan) -> list[Path]:
 
 
 def _write(weights: Weights, planned: Plan, path: Path, options: Options, stages: Stages) -> None:
-    beside = {} if path.suffix == ".safetensors" else stages.beside(planned)
-    output = Output(path, options.shard_size, {"format": "pt"}, beside, options.overwrite)
+    output = _output(planned, path, options, stages)
     with bar(f"merging {path.name}", options.progress) as progress:
         write(weights, output, resume=options.resume, progress=progress)
+
+
+def _output(planned: Plan, path: Path, options: Options, stages: Stages) -> Output:
+    beside = {} if path.suffix == ".safetensors" else stages.beside(planned)
+    how = f"{options.device} {options.allow_nonfinite} {options.shard_size}"
+    return Output(path, options.shard_size, {"format": "pt"}, recorded(planned, beside, how), options.overwrite)

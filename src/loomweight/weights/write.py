@@ -126,9 +126,7 @@ def write(
     weights = load(weights)
     weights = weights if dtype is None else cast_to(weights, _floating(dtype))
     place = Place.at(output.path)
-    name, limit = (place.target.name, None) if place.single else (_NAME, bytes_of(output.shard_size))
-    layout = lay_out(weights, name, limit, output.metadata)
-    beside = _beside(output, layout, place)
+    layout, beside = laid_out(weights, output, place)
     with ExitStack() as held:
         with telling(place.target):
             place.check(weights.sources, output.overwrite)
@@ -137,6 +135,13 @@ def write(
             journal = held.enter_context(closing(_begin(place, _key(weights, layout), resume, layout.nbytes + sum(map(len, beside.values())))))
         _complete(_Pour(weights, layout, place, journal), beside, output.overwrite, progress)
     return Path(output.path)
+
+
+def laid_out(weights: Weights, output: Output, place: Place) -> tuple[Layout, dict[str, bytes]]:
+    """Where every byte of an output goes: the weight files, and the other files with their content."""
+    name, limit = (place.target.name, None) if place.single else (_NAME, bytes_of(output.shard_size))
+    layout = lay_out(weights, name, limit, output.metadata)
+    return layout, _beside(output, layout, place)
 
 
 def _begin(place: Place, key: str, resume: bool, needed: int) -> Journal:
