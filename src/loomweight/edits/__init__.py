@@ -17,6 +17,7 @@ from .magnitude_drop import MagnitudeDrop as MagnitudeDrop
 from .mask import Mask as Mask
 from .orthogonal import Orthogonal as Orthogonal
 from .per_set import PerSet as PerSet
+from .permute import Permute as Permute
 from .quantise import Quantise as Quantise
 from .scale import Scale as Scale
 from .select import Cut as Cut

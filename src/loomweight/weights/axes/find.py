@@ -1,0 +1,64 @@
+"""`axes(model, example)`: find the table by tracing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...errors import BadParameter
+from ..memory import from_module
+from .express import expressed
+from .graph import traced
+from .solve import solve
+from .table import Axes
+from .trace import Walk
+
+
+def axes(model: nn.Module, example: Any, kwargs: Mapping[str, Any] | None = None) -> Axes:
+    """Which axes of which tensors of a model carry the same units: hidden widths, residual streams, heads, dims of heads.
+
+    The model is traced on an example (by `torch.export`, which sees all of it and runs nothing; where that fails because the path
+    depends on data, one run is recorded, and `how` says so). Every operation says which units it puts together; one that is not
+    understood makes the units it touches stay where they are, and is named in `notes`. Nothing is guessed; `verify` proves it.
+
+    Args:
+        model: any module; it is left as it was.
+        example: its input, a tuple of its inputs, or a dict of keyword arguments.
+        kwargs: keyword arguments besides.
+
+    Raises:
+        BadParameter: the model does not run on the example.
+
+    >>> print(axes(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 3)))
+    # found by torch.export
+    0 = 8
+    0.weight : 0 <- 3
+    0.bias : 0
+    2.weight : 2 <- 0
+    2.bias : 2
+    """
+    args, named = arguments(example, kwargs)
+    weights = from_module(model)
+    graph = traced(model, args, named)
+    ledger = Walk(graph, {name: weights.ties.get(name, name) for name in weights.names}).run()
+    shapes = {name: weights.spec[name].shape for name in weights.physical}
+    while True:
+        found, bad = expressed(solve(ledger), ledger.consumed, shapes)
+        if found:
+            break
+        for unit in bad:
+            ledger.frozen.append((ledger.fresh(1) * 0 + unit, "its units are in an order that no table can say"))
+    layouts = dict(found.layouts) | {alias: found.layouts[owner] for alias, owner in weights.ties.items()}
+    notes = [f"{operation} in {where or 'the model'} is not understood: the units that it touches stay" for operation, where in dict.fromkeys(ledger.left)]
+    return Axes(found.spaces, {name: layouts[name] for name in weights.names}, graph.how, tuple(notes))
+
+
+def arguments(example: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments from an example as users give it."""
+    if isinstance(example, Mapping):
+        return (), {**example, **(kwargs or {})}
+    if isinstance(example, Tensor):
+        return (example,), dict(kwargs or {})
+    if isinstance(example, tuple | list):
+        return tuple(example), dict(kwargs or {})
+    raise BadParameter(f"the example inputs are a {type(example).__name__}; give a tensor, a tuple of inputs or a dict of keyword arguments.")

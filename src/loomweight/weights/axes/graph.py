@@ -1,0 +1,100 @@
+"""A model as a graph of ATen operations.
+
+`torch.export` comes first: it sees the whole model, runs nothing on real data, and names parameters. A model whose path depends
+on its data cannot be exported; then `make_fx` records the operations of one run on the example, and says so.
+"""
+
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph
+
+from ...errors import BadParameter
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A graph, and for its placeholders the parameter or buffer they stand for; the others are inputs."""
+
+    graph: Graph
+    names: Mapping[str, str]
+    constants: Mapping[str, Tensor]
+    how: str
+
+
+def traced(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
+    """The graph of a model on an example.
+
+    Raises:
+        BadParameter: the model does not run on the example.
+    """
+    with _quiet(model), torch.no_grad():
+        try:
+            model(*args, **kwargs)
+        except Exception as error:
+            raise BadParameter(f"{type(model).__name__} does not run on the example inputs ({_shapes(args, kwargs)}): {_first_line(error)}") from error
+        try:
+            return _exported(model, args, kwargs)
+        except Exception as error:
+            return _recorded(model, args, kwargs, _first_line(error))
+
+
+def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
+    program = torch.export.export(model, args, dict(kwargs), strict=False).run_decompositions({})  # no operation is taken apart, writing in place is
+    signature = program.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    constants = {key: program.constants[target] for key, target in signature.inputs_to_lifted_tensor_constants.items()}
+    return Traced(program.graph, names, {key: value for key, value in constants.items() if isinstance(value, Tensor)}, "torch.export")
+
+
+def _recorded(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], why: str) -> Traced:
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.utils._pytree import tree_flatten, tree_unflatten
+
+    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    names, tensors = list(state), [value.detach() for value in state.values()]
+    leaves, shape = tree_flatten((args, dict(kwargs)))
+    inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+    def call(stored: list[Tensor], given: list[Tensor]) -> Any:
+        rest = iter(given)
+        args, kwargs = tree_unflatten([next(rest) if isinstance(leaf, Tensor) else leaf for leaf in leaves], shape)
+        return tree_flatten(torch.func.functional_call(model, dict(zip(names, stored, strict=True)), args, kwargs))[0]
+
+    module = make_fx(call, tracing_mode="real", pre_dispatch=True)(tensors, inputs)
+    places = [node.name for node in module.graph.nodes if node.op == "placeholder"]
+    constants = {node.name: getattr(module, str(node.target)) for node in module.graph.nodes if node.op == "get_attr"}
+    constants = {name: value for name, value in constants.items() if isinstance(value, Tensor)}
+    return Traced(module.graph, dict(zip(places, names, strict=False)), constants, f"make_fx, one run on the example, because torch.export failed: {why}")
+
+
+@contextmanager
+def _quiet(model: nn.Module):  # type: ignore[no-untyped-def]
+    """Evaluation mode, plain attention kernels, no warnings of the tracer; all as before afterwards."""
+    training = {module: module.training for module in model.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    model.eval()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _shapes(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    return ", ".join(str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__ for value in (*args, *kwargs.values()))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0][:200]}"
+
+

@@ -1,0 +1,84 @@
+"""The proof of a table: permuting all units must leave the model's outputs as they are."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from ...errors import BadParameter
+from .find import arguments
+from .orders import Orders, positions, random_orders
+from .table import Axes
+
+
+def verify(axes: Axes, model: nn.Module, example: Any, kwargs: Mapping[str, Any] | None = None, *, seed: int = 0, tolerance: float = 1e-5) -> dict[str, float]:
+    """How far a model's outputs move when the units of each space are put into a random order, in float64.
+
+    Args:
+        axes: the table.
+        model: is left as it was; a copy in float64 is permuted.
+        example: inputs, as for `axes`. Outputs should not be constant on them.
+        seed: of the orders.
+        tolerance: largest change, relative to the largest output, that is rounding (models that compute in float32 on the way are not exact).
+
+    Returns:
+        Space -> largest relative change of an output; 0 and the like for a table that is right.
+
+    Raises:
+        BadParameter: a space moves the outputs: the table is wrong there, and the message says which and by how much.
+
+    >>> from .find import axes as found
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    >>> assert verify(found(model, torch.ones(1, 2)), model, torch.ones(1, 2))["0"] < 1e-12
+    """
+    args, named = arguments(example, kwargs)
+    args, named = _double(args), _double(named)
+    twin = copy.deepcopy(model).double().eval()
+    held = {name: tensor.clone() for name, tensor in twin.state_dict().items()}
+    before = _outputs(twin, args, named)
+    moved = {}
+    orders = random_orders(axes, seed)
+    for name in axes.spaces:
+        _load(twin, axes, held, {name: orders[name]})
+        moved[name] = _change(before, _outputs(twin, args, named))
+    _load(twin, axes, held, orders)
+    moved["all together"] = _change(before, _outputs(twin, args, named))
+    if wrong := {name: change for name, change in moved.items() if not change <= tolerance}:
+        name, change = next(iter(wrong.items()))
+        raise BadParameter(
+            f"the axes table is wrong: exchanging the units of {name!r} changes the outputs by {change:.2g} of the largest"
+            f" ({len(wrong)} of {len(moved)} checks fail); look at the lines that name it, or leave it out with without({name!r})."
+        )
+    return moved
+
+
+def _load(twin: nn.Module, axes: Axes, held: Mapping[str, Tensor], orders: Orders) -> None:
+    state = {}
+    for name, tensor in held.items():
+        for axis, factors in enumerate(axes.layouts[name].axes):
+            tensor = tensor.index_select(axis, torch.from_numpy(positions(axes, factors, orders)).to(tensor.device))
+        state[name] = tensor
+    twin.load_state_dict(state)
+
+
+def _outputs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    with torch.no_grad():
+        made = model(*args, **kwargs)
+    made = dict(made) if isinstance(made, Mapping) else made
+    return [leaf for leaf in tree_flatten(made)[0] if isinstance(leaf, Tensor)]
+
+
+def _change(before: list[Tensor], after: list[Tensor]) -> float:
+    pairs = zip(before, after, strict=True)
+    return max((float((a - b).abs().max() / b.abs().max().clamp_min(1e-30)) for b, a in pairs if b.numel() and b.is_floating_point()), default=0.0)
+
+
+def _double(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    if isinstance(value, Mapping):
+        return {key: _double(item) for key, item in value.items()}
+    return type(value)(map(_double, value)) if isinstance(value, tuple | list) else value
