@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -271,3 +273,21 @@ def test_a_sharded_folder_of_torch_files_merges(capsys: pytest.CaptureFixture[st
     (TWO / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     merged(capsys, LINEAR, out="again")
     assert (Path("again") / WEIGHTS).read_bytes() == (Path("out") / WEIGHTS).read_bytes()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_model_that_is_left_out_is_told_of_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    """Krum looks at whole tensors: the model with an Inf does not take part at all, which nobody would guess."""
+    text = "merge_method: krum\nmodels: [{model: base}, {model: one}, {model: two}, {model: three}, {model: four}]\nparameters: {f: 1, per: layer}\n"
+    name = "model.layers.1.mlp.up_proj.weight"
+    spoil()
+    shutil.copytree("three", "four")
+    ran = merged(capsys, text, "--allow-nonfinite", "--report", "r.html")
+    words = rf"two is left out of \d+ tensors: its '{re.escape(name)}' holds NaN or Inf, and they are merged by krum, which looks at whole tensors"
+    assert re.search(rf"note: {words}", ran.err)
+    for place in ("out/README.md", "r.html"):
+        assert re.search(words.replace("'", "(?:'|&#39;)"), Path(place).read_text()), place
+    merged(capsys, text.replace("{model: two}, ", "").replace("f: 1", "f: 0"), out="without")
+    assert all(same(value, tensors("without")[key]) for key, value in tensors("out").items())
+    again = run(capsys, "merge", recipe(text), "out", "--allow-nonfinite", "--resume")
+    assert again.code == 0 and "was finished already" in again.out

@@ -76,6 +76,29 @@ def test_inputs_and_files_of_other_kinds_are_no_place(out: str, says: str, overw
     refused(capsys, "merge", recipe(LINEAR), out, *overwrite, says=says)
 
 
+FISHER = "merge_method: fisher\nmodels:\n  - {model: one, parameters: {evidence: f/one}}\n  - {model: two, parameters: {evidence: f/two.safetensors}}\n"
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("f/one", r"f/one is an input; write the output elsewhere"),
+        ("f/one/out", r"f/one/out lies inside the input .*f/one"),
+        ("f/two.safetensors", r"f/two\.safetensors is an input"),
+        ("f", r"the input .*f/\S+ lies inside the output"),
+    ],
+)
+def test_evidence_is_an_input_too(out: str, says: str, overwrite: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    for place in ("f/one", "f/two.safetensors"):
+        lw.save({name: value.square() + 1 for name, value in tensors("one").items()}, place)
+    refused(capsys, "merge", recipe(FISHER), out, *overwrite, says=says)
+    text = "name: middle\n" + FISHER + "---\nmerge_method: passthrough\nmodels: [{model: middle}]\n"
+    refused(capsys, "merge", recipe(text), out, *overwrite, says=says)
+    merged(capsys, FISHER)
+
+
 @pytest.mark.usefixtures("here")
 def test_a_folder_without_weights_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     Path("thesis").mkdir()

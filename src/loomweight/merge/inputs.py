@@ -1,6 +1,7 @@
 """The models that a recipe names: where they are, and their weights."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from ..errors import LoomweightError, UnknownName
@@ -35,8 +36,8 @@ def home(recipe: Recipe, model: str) -> str:
 
 
 def opener(recipe: Recipe) -> Callable[[str], Weights]:
-    """Opens what a recipe names, such as the evidence in its parameters."""
-    return lambda name: load(located(recipe, name), label=name)
+    """Opens what a recipe names, such as the evidence in its parameters; each once."""
+    return cache(lambda name: load(located(recipe, name), label=name))
 
 
 def opened(recipe: Recipe, made: Mapping[str, Weights] | None = None, names: Iterable[str] = ()) -> dict[str, Weights]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 
 import torch
@@ -23,6 +24,10 @@ CPU = torch.device("cpu")
 def no_path(path: str) -> Weights:
     """Stands for a way to open paths where there is none."""
     raise RecipeError(f"{path!r} is named in a parameter, and this plan was made without a way to open it.")
+
+
+def unheard(words: str) -> None:
+    """Stands for nobody who listens."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Plan:
         groups: what is merged how; every physical tensor of the result is in one group.
         ties: alias -> owner in the result.
         notes: what the recipe says that has no effect, and what deserves a word.
+        load: opens the paths that stand in parameters (evidence).
     """
 
     recipe: Recipe = field(repr=False)
@@ -83,6 +89,19 @@ class Plan:
         """The dtype that the recipe stores floating tensors in; None keeps the inputs'."""
         return dtype_of(self.recipe.dtype, self.recipe.place) if self.recipe.dtype else None
 
+    @cached_property
+    def sources(self) -> tuple[Path, ...]:
+        """Every file and folder that is read: of the models, and of the evidence that parameters name."""
+        opened: list[Weights] = list(self.inputs.values())
+
+        def noted(path: str) -> Weights:
+            opened.append(self.load(path))
+            return opened[-1]
+
+        for group in self.groups:
+            self.method.make(group.numbers, Setup(group.origin(self.inputs), len(group.models), self.recipe.seed, noted))
+        return tuple(dict.fromkeys(source for weights in opened for source in weights.sources))
+
     def rule(self, group: Group, inputs: Mapping[str, Weights] | None = None) -> Rule:
         """The rule of a group with all its numbers.
 
@@ -100,15 +119,16 @@ class Plan:
             raise RecipeError(f"{self.recipe.method_place}: {error}") from error
         return Per("tensor", rule) if self.method.grain == "tensor" else rule
 
-    def weights(self, *, allow_nonfinite: bool = False, device: torch.device = CPU) -> Weights:
+    def weights(self, *, allow_nonfinite: bool = False, device: torch.device = CPU, tell: Callable[[str], None] = unheard) -> Weights:
         """The result, lazy. Rules of the grain of the model read what they need to weigh the models now; nothing else is read.
 
         Args:
             allow_nonfinite: go on where an input holds NaN or Inf, as `nonfinite_of` says for each rule.
             device: where rules compute.
+            tell: called with a sentence for each model that is left out because it holds NaN or Inf.
         """
         inputs = {model: on(weights, device) for model, weights in self.inputs.items()}
-        parts = [self._merged(group, inputs, allow_nonfinite) for group in self.groups]
+        parts = [self._merged(group, inputs, allow_nonfinite, tell) for group in self.groups]
         return ordered(union(*parts), self.names, self.ties)
 
     def promised(self) -> Weights:
@@ -123,8 +143,7 @@ class Plan:
             return made[0].open(name)
 
         origin = ("plan", *(self.rule(group) for group in self.groups), *self.inputs.values())
-        sources = tuple(dict.fromkeys(source for weights in self.inputs.values() for source in weights.sources))
-        return Weights(result, open_, ties=self.ties, origin=origin, label=self.recipe.name or "", sources=sources)
+        return Weights(result, open_, ties=self.ties, origin=origin, label=self.recipe.name or "", sources=self.sources)
 
     @cached_property
     def headers(self) -> dict[str, Spec]:
@@ -136,7 +155,12 @@ class Plan:
                 own[name] = Spec(spec.shape, self.dtype) if self.dtype and spec.averages else spec
         return {name: own[self.ties.get(name, name)] for name in self.names}
 
-    def _merged(self, group: Group, inputs: Mapping[str, Weights], allow_nonfinite: bool) -> Weights:
+    def _merged(self, group: Group, inputs: Mapping[str, Weights], allow_nonfinite: bool, tell: Callable[[str], None]) -> Weights:
         rule = self.rule(group, inputs)
         policy = nonfinite_of(rule) if allow_nonfinite else "raise"
-        return combine(group.sets(inputs), rule, nonfinite=policy, integers=self.recipe.integers, dtype=self.dtype)
+
+        def left_out(index: int, name: str) -> None:
+            whole = f"{self.method.name}, which looks at whole tensors and cannot leave out single entries"
+            tell(f"{group.models[index]} is left out of {len(group.names)} tensors: its {name!r} holds NaN or Inf, and they are merged by {whole}.")
+
+        return combine(group.sets(inputs), rule, nonfinite=policy, integers=self.recipe.integers, dtype=self.dtype, on_drop=left_out)

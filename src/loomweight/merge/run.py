@@ -11,7 +11,7 @@ from ..weights.disk import telling
 from ..weights.place import Place
 from ..weights.write import Output, write
 from .bar import bar
-from .finished import is_finished, recorded
+from .finished import RECORD, is_finished, recorded
 from .graph import finals, in_order
 from .inputs import home, opened, opener
 from .pick import device_of
@@ -132,7 +132,7 @@ def run(recipe: str | Path | Sequence[Recipe], out: str | Path, options: Options
     """
     options, stages = options or Options(), stages or Stages()
     recipes = read_recipes(recipe) if isinstance(recipe, str | Path) else recipe
-    device = device_of(options.device)
+    device_of(options.device)
     done = plans(recipes, stages)
     targets = _targets(done, Path(out), options)
     kept = tuple(path for planned, path in targets if options.resume and is_finished(planned, _output(planned, path, options, stages)))
@@ -140,10 +140,8 @@ def run(recipe: str | Path | Sequence[Recipe], out: str | Path, options: Options
     if options.dry_run:
         return Outcome(tuple(planned for planned, _ in targets), kept=kept)
     with Threads() if options.threads is None else Threads(options.threads):
-        for planned, path in [target for target in targets if target[1] not in kept]:
-            weights = planned.weights(allow_nonfinite=options.allow_nonfinite, device=device)
-            _write(weights, planned, path, options, stages)
-    return Outcome(tuple(planned for planned, _ in targets), tuple(path for _, path in targets), kept)
+        made = [planned if path in kept else _made(planned, path, options, stages) for planned, path in targets]
+    return Outcome(tuple(made), tuple(path for _, path in targets), kept)
 
 
 def _targets(done: list[Plan], out: Path, options: Options) -> list[tuple[Plan, Path]]:
@@ -174,13 +172,21 @@ def _check_places(targets: list[tuple[Plan, Path]], files: list[Path], overwrite
 
 def _sources(planned: Plan) -> list[Path]:
     donors = [Path(home(planned.recipe, donor)) for donor in planned.recipe.donors]
-    return [*(source for weights in planned.inputs.values() for source in weights.sources), *(donor for donor in donors if donor.exists())]
+    return [*planned.sources, *(donor for donor in donors if donor.exists())]
 
 
-def _write(weights: Weights, planned: Plan, path: Path, options: Options, stages: Stages) -> None:
+def _made(planned: Plan, path: Path, options: Options, stages: Stages) -> Plan:
+    """The plan, carried out, with notes of what has turned out meanwhile."""
+    notes: list[str] = []
+    weights = planned.weights(allow_nonfinite=options.allow_nonfinite, device=device_of(options.device), tell=notes.append)
     output = _output(planned, path, options, stages)
+    if notes:
+        planned = replace(planned, notes=(*planned.notes, *notes))
+        told = {name: content for name, content in stages.beside(planned).items() if name != RECORD}
+        output = replace(output, files={**output.files, **told} if output.files else {})
     with bar(f"merging {path.name}", options.progress) as progress:
         write(weights, output, resume=options.resume, progress=progress)
+    return planned
 
 
 def _output(planned: Plan, path: Path, options: Options, stages: Stages) -> Output:

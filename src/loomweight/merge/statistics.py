@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class _Sums:
 def layers(plan: Plan, output: Weights) -> dict[tuple[str, ...], list[Layer]]:
     """Models of a group -> its layers in the order of the result: every input and the output are read once.
 
-    Groups of the same models are told together; integer tensors are left out.
+    Groups of the same models are told together; integer tensors are left out, and entries at which an input holds NaN or Inf.
     """
     found: dict[tuple[str, ...], dict[str, _Sums]] = {}
     for group in plan.groups:
@@ -83,11 +83,12 @@ class _Reader:
         n = len(self.members)
         total = _Sums(torch.zeros(n + 1, n + 1, dtype=torch.float64), 0.0, 0, 0)
         for lo, hi in spans(spec.numel):
-            rows = torch.stack([read(lo, hi).float() for read in reads])
-            origin = base(lo, hi).float() if base else rows[:n].mean(0)
-            rows -= origin
+            rows = torch.stack([read(lo, hi).float() for read in (*reads, *([base] if base else []))])
+            rows = rows if isfinite(rows.sum().item()) else rows[:, rows.isfinite().all(0)]
+            origin = rows[-1] if base else rows[:n].mean(0)
+            rows = rows[: n + 1] - origin
             opposed = (rows[:n].amax(0) > 0) & (rows[:n].amin(0) < 0)
-            total += _Sums(products(rows), float(products(origin[None])), int(opposed.sum()), hi - lo)
+            total += _Sums(products(rows), float(products(origin[None])), int(opposed.sum()), rows.shape[1])
         return total
 
 

@@ -1,6 +1,6 @@
 """n weight sets and a rule -> one weight set, lazily."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -23,6 +23,7 @@ def combine(
     nonfinite: Nonfinite = "raise",
     integers: Literal["equal", "first"] = "equal",
     dtype: torch.dtype | None = None,
+    on_drop: Callable[[int, str], None] | None = None,
 ) -> Weights:
     """Combine weight sets by a rule. Only headers are read, except where the rule needs a pass over all data first.
 
@@ -32,6 +33,7 @@ def combine(
         nonfinite: what NaN and Inf in the input do: "raise", "drop" the set (counted against f), or "mask" the entry.
         integers: integer and boolean tensors are never averaged: they must be "equal", or the "first" set's are taken.
         dtype: dtype of the result's floating tensors; by default that of the inputs, which must then agree.
+        on_drop: called with the number of each set that is dropped, and a tensor in which it holds NaN or Inf.
 
     Raises:
         NamesDiffer, ShapesDiffer, TiesDiffer, DtypesDiffer, IntegersDiffer: the sets do not agree; the message says where.
@@ -55,7 +57,7 @@ def combine(
     floats = [floating(w) for w in members]
     rule.check(len(floats))
     if nonfinite == "drop":
-        rule, floats = _dropped(rule, floats)
+        rule, floats = _dropped(rule, floats, on_drop or (lambda index, name: None))
     read = rule.bind(Sets(tuple(floats if nonfinite == "mask" else map(guarded, floats)), "mask" if nonfinite == "mask" else "raise"))
 
     def open_(name: str) -> Block:
@@ -91,20 +93,23 @@ def _equal(members: list[Weights], name: str) -> Block:
     return reads[0]
 
 
-def _dropped(rule: Rule, members: list[Weights]) -> tuple[Rule, list[Weights]]:
+def _dropped(rule: Rule, members: list[Weights], on_drop: Callable[[int, str], None]) -> tuple[Rule, list[Weights]]:
     """The rule and the members without those that hold NaN or Inf."""
-    kept = _finite(members)
+    bad = _unsound(members)
+    kept = [i for i in range(len(members)) if i not in bad]
     fewer = rule.restricted(kept, len(members))
     try:
         fewer.check(len(kept))
     except TooFewSets as error:
         left_out = listed(w.label or f"set {i}" for i, w in enumerate(members) if i not in kept)
         raise TooFewSets(f"{error} Left out, because they hold NaN or Inf: {left_out}; mend them, or leave them out of the merge.") from error
+    for index, name in bad.items():
+        on_drop(index, name)
     return fewer, [members[i] for i in kept]
 
 
-def _finite(members: list[Weights]) -> list[int]:
-    """Which members hold finite numbers only: one pass over all data."""
+def _unsound(members: list[Weights]) -> dict[int, str]:
+    """Which members hold NaN or Inf, and their first tensor that does: one pass over all data."""
 
     def sound(task: tuple[int, str]) -> bool:
         index, name = task
@@ -112,7 +117,10 @@ def _finite(members: list[Weights]) -> list[int]:
         return all(bool(torch.isfinite(read(lo, hi)).all()) for lo, hi in spans(members[index].spec[name].numel))
 
     tasks = [(i, name) for i, w in enumerate(members) for name in w.physical]
-    bad = {i for (i, _), ok in zip(tasks, current().map(sound, tasks), strict=True) if not ok}
+    bad: dict[int, str] = {}
+    for (index, name), ok in zip(tasks, current().map(sound, tasks), strict=True):
+        if not ok:
+            bad.setdefault(index, name)
     if len(bad) == len(members):
         raise TooFewSets(f"every set holds NaN or Inf: {listed(w.label or f'set {i}' for i, w in enumerate(members))}; none is left.")
-    return [i for i in range(len(members)) if i not in bad]
+    return bad
