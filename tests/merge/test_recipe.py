@@ -91,10 +91,47 @@ def test_anchors_and_merge_keys() -> None:
 
 def test_anchors_that_unfold_without_end_are_refused_and_cost_no_memory() -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60)]
-    with pytest.raises(RecipeError, match=r"line \d+: anchors unfold this to more than 1,000,000 entries"):
+    with pytest.raises(RecipeError, match=r"line \d+: anchors unfold this to more than 100,000 entries"):
         documents("\n".join(lines))
-    [item] = documents("\n".join(lines[:15]))
-    assert isinstance(item.value, dict) and len(item.value) == 15
+    [item] = documents("\n".join(lines[:12]))
+    assert isinstance(item.value, dict) and len(item.value) == 12
+
+
+def bombs() -> dict[str, str]:
+    """Texts of a few kB that `<<` and aliases would unfold to far more than memory, or to hours of work."""
+    nine = [f"k{i}: 1" for i in range(9)]
+    tree = [f"m0: &m0 {{{', '.join(nine)}}}"] + [f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}]}}" for i in range(1, 60)]
+    chain = ["m0: &m0 {k0: 1}"] + [f"m{i}: &m{i} {{<<: *m{i - 1}, k{i}: 1}}" for i in range(1, 3000)]
+    wide = ["big: &big", *(f"  k{i}: 1" for i in range(500)), f"all: {{<<: [{', '.join(['*big'] * 500)}]}}"]
+    lists = ["m0: &m0 {a: [1, 1]}"] + [f"m{i}: &m{i} {{<<: *m{i - 1}, b: [*m{i - 1}, *m{i - 1}]}}" for i in range(1, 60)]
+    return {"harmless": "\n".join(tree), "a chain": "\n".join(chain), "a wide merge": "\n".join(wide), "both": "\n".join(lists)}
+
+
+def test_merges_of_merges_of_the_same_keys_do_no_harm() -> None:
+    assert len(documents(bombs()["harmless"])[0].plain()["m59"]) == 9
+
+
+@pytest.mark.parametrize("case", ["a chain", "a wide merge", "both"])
+def test_merges_that_unfold_without_end_are_refused(case: str) -> None:
+    with pytest.raises(RecipeError, match=r"line \d+: anchors (merge|unfold this to) more than 100,000 entries"):
+        documents(bombs()[case])
+
+
+def test_what_a_merge_brings_stands_behind_the_own_keys_and_the_first_mapping_wins() -> None:
+    [item] = documents("a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc: {<<: [*a, *b], x: 3}\nd: {'<<': 4}")
+    assert item.plain()["c"] == {"x": 3, "y": 1, "z": 2} and item.plain()["d"] == {"<<": 4}
+    assert isinstance(item.value, dict) and isinstance(item.value["c"].value, dict) and item.value["c"].value["z"].place.line == 2
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: {<<: 3}", "a: 1\nb: {<<: [{x: 1}, 3]}", "a: &a 1\nb: {<<: *a}"])
+def test_only_mappings_are_merged(text: str) -> None:
+    with pytest.raises(RecipeError, match="line 2: << merges a mapping, or a list of mappings, into this one"):
+        documents(text)
+
+
+def test_a_mapping_does_not_merge_itself() -> None:
+    with pytest.raises(RecipeError, match="line 1: this anchor contains itself"):
+        documents("a: &a {<<: *a}")
 
 
 def test_a_file_keeps_its_folder_and_messages_show_its_name_alone(tmp_path: Path) -> None:

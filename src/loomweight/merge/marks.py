@@ -83,7 +83,9 @@ class Item:
         return self.value
 
 
-_MOST = 1_000_000
+#: entries of a document with its anchors unfolded: more than any recipe needs
+_MOST = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq")}
 
 
@@ -126,6 +128,7 @@ class _Reader:
         self._done: dict[int, Item] = {}
         self._open: set[int] = set()
         self._sizes: dict[int, int] = {}
+        self._copied = 0
         self._scalars = yaml.SafeLoader("")
 
     def item(self, node: yaml.Node) -> Item:
@@ -135,17 +138,18 @@ class _Reader:
             if key in self._open:
                 place.refuse("this anchor contains itself.")
             self._open.add(key)
-            self._done[key] = Item(self._value(node, place), place)
-            self._weigh(node, place)
+            self._done[key] = item = Item(self._value(node, place), place)
+            self._weigh(item)
             self._open.discard(key)
         return self._done[key]
 
-    def _weigh(self, node: yaml.Node, place: Place) -> None:
+    def _weigh(self, item: Item) -> None:
         """Refuse what is small as text and larger than any recipe once its anchors are unfolded."""
-        children = [child for _, child in node.value] if isinstance(node, yaml.MappingNode) else node.value if isinstance(node, yaml.SequenceNode) else []
-        self._sizes[id(node)] = size = 1 + sum(self._sizes.get(id(child), 1) for child in children)
+        size = 1 + sum(self._sizes.get(id(child.value), 1) for _, child in _children(item))
         if size > _MOST:
-            place.refuse(f"anchors unfold this to more than {_MOST:,} entries; write it out.")
+            item.place.refuse(f"anchors unfold this to more than {_MOST:,} entries; write it out.")
+        if isinstance(item.value, dict | list):  # kept in `_done`, so that its id stays its own
+            self._sizes[id(item.value)] = size
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
         if node.tag == "!search":
@@ -163,9 +167,24 @@ class _Reader:
         return value if isinstance(value, Scalar) else str(node.value)
 
     def _mapping(self, node: yaml.MappingNode) -> dict[str, Item]:
+        """The mapping with what `<<` merges into it: its own keys win, then the mapping that is named first."""
         self._refuse_twins(node)
-        self._scalars.flatten_mapping(node)
-        return {str(key.value): replace(self.item(child), place=Place(self.file, key.start_mark.line + 1)) for key, child in node.value}
+        merged: dict[str, Item] = {}
+        for key, child in node.value:
+            if key.tag == _MERGE:
+                for one in self._merged(self.item(child), Place(self.file, key.start_mark.line + 1)):
+                    merged = {**one, **merged}
+        own = {str(key.value): replace(self.item(child), place=Place(self.file, key.start_mark.line + 1)) for key, child in node.value if key.tag != _MERGE}
+        return {**merged, **own}
+
+    def _merged(self, item: Item, place: Place) -> Iterator[dict[str, Item]]:
+        for part in item.value if isinstance(item.value, list) else [item]:
+            if not isinstance(part.value, dict):
+                place.refuse("<< merges a mapping, or a list of mappings, into this one.")
+            self._copied += len(part.value)
+            if self._copied > _MOST:
+                place.refuse(f"anchors merge more than {_MOST:,} entries into mappings; write it out.")
+            yield part.value
 
     def _refuse_twins(self, node: yaml.MappingNode) -> None:
         lines: dict[str, int] = {}
