@@ -8,6 +8,7 @@ tensor([2., 3.])
 
 import torch as torch
 
+from . import align as align
 from . import edits as edits
 from . import engines as engines
 from . import errors as errors
@@ -19,6 +20,8 @@ from .weights import Weights as Weights
 from .weights import apply_adapter as apply_adapter
 from .weights import load as load
 from .weights import save as save
+from .weights.axes import Axes as Axes
+from .weights.axes import axes as axes
 from .weights.gram import dot as dot
 from .weights.gram import gram as gram
 from .weights.gram import norm as norm

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import ModuleType
 
-from . import edits, evaluate, evidence, merge, rules, search
+from . import align, edits, evaluate, evidence, merge, rules, search
 from .edits import Edit
 from .errors import unknown
 from .rules import Rule
 
-PACKAGES: tuple[ModuleType, ...] = (edits, rules, evidence, evaluate, search, merge)
+PACKAGES: tuple[ModuleType, ...] = (edits, rules, align, evidence, evaluate, search, merge)
 
 _PAPERS = re.compile(r"^(?:Papers?|Source):(.*?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 _ENTRY = re.compile(r"\s*(?P<title>.+?)\s*\((?P<year>\d{4}),\s*(?P<link>https?://[^\s)]+)\)[^;]*", re.DOTALL)
@@ -81,7 +81,7 @@ def _exported(package: ModuleType) -> Iterator[Method]:
             yield Method(snake(name), package.__name__.rpartition(".")[2], kind, doc.partition("\n")[0], papers, _needs(thing), _parameters(thing), doc)
 
 
-_KINDS = {"evidence": "evidence", "evaluate": "evaluation", "merge": "workflow"}
+_KINDS = {"align": "alignment", "evidence": "evidence", "evaluate": "evaluation", "merge": "workflow"}
 
 
 def _kind(thing: object, package: ModuleType) -> str | None:

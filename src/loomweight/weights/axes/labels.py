@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 Ids = NDArray[np.int64]
 
@@ -148,6 +146,9 @@ class Ledger:
 
 def _partners(a: Ids, b: Ids) -> tuple[Ids, Ids]:
     """The different pairs, as two rows; and which connected part of the graph that they make each pair is in."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     pairs = np.unique(np.stack([a, b]), axis=1)
     left, right = np.unique(pairs[0], return_inverse=True)[1], np.unique(pairs[1], return_inverse=True)[1]
     size = int(left.max()) + 1

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from .labels import Ids, Ledger
 
@@ -184,6 +182,9 @@ def _numbered(keys: Mapping[int, object]) -> dict[int, int]:
 
 
 def _components(total: int, pairs: list[tuple[Ids, Ids]]) -> NDArray[np.int64]:
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     if not pairs:
         return np.arange(total)
     rows, columns = (np.concatenate(side) for side in zip(*pairs, strict=True))
@@ -198,6 +199,9 @@ def _first_of_each(component: NDArray[np.int32]) -> NDArray[np.int64]:
 
 def _cycles(total: int, batches: list[tuple[Ids, Ids]]) -> list[tuple[Ids, Ids]]:
     """Units that are coarser than one another are one."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     rows, columns = (np.concatenate([np.empty(0, np.int64), *side]) for side in zip(*batches, strict=True)) if batches else (np.empty(0), np.empty(0))
     graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), (total, total))
     first = _first_of_each(connected_components(graph, connection="strong")[1])

@@ -1,0 +1,5 @@
+"""Bring networks that were trained apart into the same coordinates, so that rules can combine them.
+
+Each method returns an edit (1 -> 1) that maps the weights of one network into the coordinates of another; `weights.axes` says which
+axes carry the same units. Nothing here averages: that is a rule's work.
+"""
