@@ -13,6 +13,7 @@ pytest.importorskip("transformers")
 from .tiny_llama import ENGLISH, bpe, edit, merged, save
 
 RECIPE = "{merge_method: linear, base_model: TMP/a, models: [{model: TMP/b}, {model: TMP/c}], parameters: {weight: 1}, chat_template: TOLD}"
+LONG = "merge_method: linear\nbase_model: TMP/a\nmodels:\n  - {model: TMP/b}\nparameters: {weight: 1}\n"
 ASK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 TALK = [*ASK, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Bye"}]
 
@@ -81,7 +82,11 @@ def test_auto_is_what_most_models_have_and_the_bases_where_they_tie(folder) -> N
 
 
 def test_auto_without_any_template_leaves_none(folder) -> None:
-    assert "chat_template" not in json.loads((told(folder, "auto") / "tokenizer_config.json").read_text())
+    out = told(folder, "auto")
+    assert "chat_template" not in json.loads((out / "tokenizer_config.json").read_text())
+    assert "line 1: chat_template is auto, and no model has a chat template, so the result has none." in (out / "README.md").read_text()
+    edit(folder / "b" / "tokenizer_config.json", chat_template="B{{ 1 }}")
+    assert "chat_template is auto" not in (merged(folder, RECIPE.replace("TOLD", "auto"), "one") / "README.md").read_text()
 
 
 def test_it_is_written_where_the_reference_keeps_its_own(folder) -> None:
@@ -102,7 +107,40 @@ def test_of_several_named_templates_the_default_is_replaced(folder) -> None:
 def test_a_misspelt_name_gets_the_nearest_before_anything_is_written(folder) -> None:
     with pytest.raises(RecipeError, match=r"line 1: chat_template: no chat format named 'chatlm'; nearest: 'chatml'"):
         told(folder, "chatlm")
+    with pytest.raises(RecipeError, match=r"r.yaml, line 6: chat_template: no chat format named 'chatlm'"):
+        merged(folder, LONG + "chat_template: chatlm\n")
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ('"{% for m in messages %}{{ m }}"', r"line 6: chat_template is no template that Jinja can read: Unexpected end of template.*\.$"),
+        ("|\n  {% for m in messages %}\n  {{ m['content' }}\n  {% endfor %}", r"line 6: .*unexpected '}'.* in line 2 of the template\.$"),
+        ('"{% genration %}{% endgenration %}"', r"line 6: .*unknown tag 'genration'"),
+    ],
+)
+def test_a_template_that_is_none_is_refused_with_its_line(folder, template, says) -> None:
+    with pytest.raises(RecipeError, match=says):
+        merged(folder, LONG + f"chat_template: {template}\n")
+    assert not (folder / "out").exists()
+
+
+def test_the_blocks_that_transformers_adds_are_known(folder) -> None:
+    assert (
+        rendered(
+            told(folder, "{% for m in messages %}{% generation %}{{ m['content'][0] }}{% endgeneration %}{% if loop.first %}{% break %}{% endif %}{% endfor %}")
+        )
+        == "B"
+    )
+
+
+def test_without_jinja_a_template_is_taken_as_it_is(folder, monkeypatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    out = told(folder, "{% for m in messages %}")
+    assert json.loads((out / "tokenizer_config.json").read_text())["chat_template"] == "{% for m in messages %}"
 
 
 def test_it_goes_with_a_union(folder) -> None:

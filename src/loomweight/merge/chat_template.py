@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import unknown
 from ..weights.json_file import parse_json, read_json
 from .chat_formats import FORMATS
+from .chat_syntax import check_syntax
 from .recipe import Recipe
 from .vocabulary_of import folder_of
 
@@ -19,16 +20,25 @@ def template_of(recipe: Recipe) -> str | None:
     `auto` is the one that most of the models have, the reference's where several are equally frequent; None where no model has one.
 
     Raises:
-        RecipeError: a name that stands for no format.
+        RecipeError: a name that stands for no format, or a template that is none; the message gives the line.
     """
     told = recipe.chat_template
     if told is None or told in FORMATS:
         return FORMATS.get(told) if told else None
     if told == "auto":
         return _most_frequent(recipe)
+    place = recipe.chat_place or recipe.place
     if "{{" in told or "{%" in told:
+        check_syntax(told, place)
         return told
-    raise recipe.place.error(f"chat_template: {unknown('chat format', told, ['auto', *FORMATS])}; a template of your own holds {{{{ or {{%.")
+    raise place.error(f"chat_template: {unknown('chat format', told, ['auto', *FORMATS])}; a template of your own holds {{{{ or {{%.")
+
+
+def template_notes(recipe: Recipe) -> tuple[str, ...]:
+    """A word where `auto` finds nothing: the result has no chat template."""
+    if recipe.chat_template != "auto" or _most_frequent(recipe):
+        return ()
+    return (f"{recipe.chat_place or recipe.place}: chat_template is auto, and no model has a chat template, so the result has none.",)
 
 
 def with_template(recipe: Recipe, files: Mapping[str, bytes]) -> dict[str, bytes]:
