@@ -132,16 +132,17 @@ class Ledger:
 
     def gathered(self, ids: Ids, axes: Collection[int], hint: str = "heads") -> Ids:
         """One coarse unit for all that lie along `axes`, for each place along the others."""
-        coarse = self.fresh(*(1 if axis in axes else size for axis, size in enumerate(ids.shape)))
-        self.hints.update(dict.fromkeys(coarse.ravel().tolist(), hint))
-        if coarse.size == 1:
-            self.frozen.append((coarse.ravel(), ""))
-        full = np.broadcast_to(coarse, ids.shape)
-        pairs = np.unique(np.stack([ids.ravel(), full.ravel()]), axis=1).shape[1]
-        if len(np.unique(ids)) != pairs:
+        left = [axis for axis in range(ids.ndim) if axis not in axes]
+        lines = ids.transpose([*left, *sorted(axes)]).reshape([*(ids.shape[axis] for axis in left), -1])
+        different, which = np.unique(lines.reshape(-1, lines.shape[-1]), axis=0, return_inverse=True)
+        new = self.fresh(len(different))
+        self.hints.update(dict.fromkeys(new.tolist(), hint))
+        if len(new) == 1:
+            self.frozen.append((new, ""))
+        if sum(len(np.unique(line)) for line in different) != len(np.unique(different)):
             self.frozen.append((ids.ravel(), "one unit takes part in several sums of one operation"))
-        self.coarser.append((ids.ravel(), full.ravel()))
-        return coarse
+        self.coarser.append((different.ravel(), np.repeat(new, different.shape[1])))
+        return new[which.ravel()].reshape([1 if axis in axes else size for axis, size in enumerate(ids.shape)])
 
 
 def _partners(a: Ids, b: Ids) -> tuple[Ids, Ids]:

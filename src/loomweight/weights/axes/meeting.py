@@ -50,7 +50,7 @@ def _gathered(ledger: Ledger, ids: Ids, axes: Sequence[int], hint: str) -> Ids |
     """The coarse units, one for each place along the other axes; None where none are left."""
     if not set(depends(ids)) & set(axes):
         return ids
-    coarse = ledger.gathered(ids, axes, hint)
+    coarse = tight(ledger.gathered(ids, axes, hint))
     return coarse if coarse.size > 1 else None
 
 
@@ -67,7 +67,8 @@ def contract(ledger: Ledger, x: Act, y: Act, axes: Sequence[int], hint: str = "h
     for ids in _raised(eater, ndim) if eater.stored else ():
         if set(depends(ids)) & {axis % ndim for axis in axes}:
             consume(ledger, str(eater.stored), ids)
-    return reduce(ledger, meet(ledger, x, y), axes, hint=hint)
+    shape = meet(ledger, x, y).shape
+    return reduce(ledger, Act(shape, unique_labels([*_raised(x, ndim), *_raised(y, ndim)])), axes, hint=hint)
 
 
 def consume(ledger: Ledger, stored: str, ids: Ids) -> None:
