@@ -1,6 +1,7 @@
 """Kinds of tokenizers and of models besides the common one: WordPiece, Unigram, files of older forms, biases, single tokens."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import loomweight as lw
-from loomweight.errors import BrokenFile, RecipeError
+from loomweight.errors import BrokenFile, MissingExtra, RecipeError
 from loomweight.merge.tokenizer_files import read_vocabulary
 from loomweight.merge.tokenizer_pieces import pieces
 from loomweight.merge.vocabulary_tensors import vocabulary_tensors
@@ -200,3 +201,47 @@ def test_real_sentencepiece_files_number_pieces_as_the_library_does(tmp_path) ->
     library.SentencePieceTrainer.train(input=str(tmp_path / "text"), model_prefix=str(tmp_path / "m"), vocab_size=50, model_type="bpe", minloglevel=2)
     read = library.SentencePieceProcessor(model_file=str(tmp_path / "m.model"))
     assert pieces(tmp_path / "m.model") == {read.id_to_piece(i): i for i in range(50)}
+
+
+def sentencepiece_only(folder: Path, corpus: list[str], seed: int) -> None:
+    """A Llama whose vocabulary lies in a trained `tokenizer.model` and nowhere else, as old checkpoints have it."""
+    library = pytest.importorskip("sentencepiece")
+    (folder.parent / "text").write_text("\n".join(corpus))
+    trained = folder.parent / "tokenizer"
+    library.SentencePieceTrainer.train(
+        input=str(folder.parent / "text"), model_prefix=str(trained), vocab_size=45, model_type="bpe", hard_vocab_limit=False, minloglevel=2
+    )
+    tokenizer = bpe(ENGLISH, 60)
+    size = library.SentencePieceProcessor(model_file=f"{trained}.model").vocab_size()
+    save(folder, tokenizer, seed, rows=size)
+    for path in folder.glob("*token*"):
+        path.unlink()
+    trained.with_suffix(".model").rename(folder / "tokenizer.model")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+
+
+def test_a_vocabulary_that_is_a_sentencepiece_file_alone_is_united(tmp_path) -> None:
+    pytest.importorskip("google.protobuf")
+    for seed, (name, corpus) in enumerate((("a", ENGLISH), ("b", LATIN))):
+        sentencepiece_only(tmp_path / name, corpus, seed)
+        found = read_vocabulary(tmp_path / name)
+        assert found is not None and dict(found.ids) == pieces(tmp_path / name / "tokenizer.model")
+    out = merged(tmp_path, PAIR.replace("TOKENS", "tokenizer_source: union"))
+    a, b, made = pieces(tmp_path / "a" / "tokenizer.model"), pieces(tmp_path / "b" / "tokenizer.model"), tokens(out)
+    assert set(made) == set(a) | set(b) and set(b) - set(a) and not (out / "tokenizer.model").exists()
+    left, right, found = rows(tmp_path / "a"), rows(tmp_path / "b"), rows(out)
+    for token, number in made.items():
+        known = [side[held[token]] for side, held in ((left, a), (right, b)) if token in held]
+        torch.testing.assert_close(found[number], sum(known) / len(known))
+    from transformers import AutoTokenizer
+
+    old, new = AutoTokenizer.from_pretrained(tmp_path / "a"), AutoTokenizer.from_pretrained(out)
+    assert new("hello world").input_ids == old("hello world").input_ids
+
+
+@pytest.mark.parametrize(("module", "package"), [("sentencepiece", "sentencepiece"), ("google.protobuf", "protobuf")])
+def test_what_reads_such_a_file_is_named_where_it_is_not_installed(tmp_path, monkeypatch, module, package) -> None:
+    sentencepiece_only(tmp_path / "a", ENGLISH, 0)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=rf"a is read through {package}, which is not installed: pip install 'loomweight\[hf\]', or put tokenizer.json"):
+        read_vocabulary(tmp_path / "a")

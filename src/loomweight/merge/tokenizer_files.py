@@ -7,6 +7,7 @@ through `transformers`, from local files and without any code of the model's.
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def converted(folder: Path) -> dict[str, Any]:
 
     Raises:
         BrokenFile: `transformers` cannot read the folder, or has no fast tokenizer for it.
-        MissingExtra: `transformers` is not installed.
+        MissingExtra: `transformers` is not installed, or what it needs for a sentencepiece file.
     """
     import json
 
@@ -72,6 +73,9 @@ def converted(folder: Path) -> dict[str, Any]:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise MissingExtra(f"the tokenizer in {folder} can be read by transformers alone: pip install 'loomweight[hf]'.") from error
+    if lacking := _lacking(folder):
+        words = f"the sentencepiece file in {folder} is read through {' and '.join(lacking)}, which is not installed"
+        raise MissingExtra(f"{words}: pip install 'loomweight[hf]', or put tokenizer.json into the folder.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises what it likes
@@ -82,6 +86,17 @@ def converted(folder: Path) -> dict[str, Any]:
     if backend is None:
         raise BrokenFile(f"{folder}: this tokenizer has no form as tokenizer.json; save it as a fast tokenizer first.")
     return json.loads(backend.to_str())
+
+
+def _lacking(folder: Path) -> list[str]:
+    """The libraries that transformers needs for a sentencepiece file, and that are not here."""
+    lacking = []
+    for module, package in (("sentencepiece", "sentencepiece"), ("google.protobuf", "protobuf")) if any(folder.glob("*.model")) else ():
+        try:
+            import_module(module)
+        except ImportError:
+            lacking.append(package)
+    return lacking
 
 
 def from_json(content: Mapping[str, Any], where: str) -> Vocabulary:
