@@ -35,6 +35,12 @@ def home(recipe: Recipe, model: str) -> str:
     return found if "+" not in model or _here(found) else located(recipe, base)
 
 
+def adapter_home(recipe: Recipe, model: str) -> str | None:
+    """Where the adapter of `base+adapter` is, or None for a model without one."""
+    base, plus, adapter = model.partition("+")
+    return located(recipe, adapter) if plus and not _here(located(recipe, model)) else None
+
+
 def opener(recipe: Recipe) -> Callable[[str], Weights]:
     """Opens what a recipe names, such as the evidence in its parameters; each once."""
     return cache(lambda name: load(located(recipe, name), label=name))

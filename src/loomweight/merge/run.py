@@ -13,7 +13,7 @@ from ..weights.write import Output, write
 from .bar import bar
 from .finished import RECORD, is_finished, recorded
 from .graph import finals, in_order
-from .inputs import home, opened, opener
+from .inputs import adapter_home, home, opened, opener
 from .pick import device_of
 from .plan import Plan
 from .planning import check_recipe, plan
@@ -171,7 +171,9 @@ def _check_places(targets: list[tuple[Plan, Path]], files: list[Path], overwrite
 
 
 def _sources(planned: Plan) -> list[Path]:
-    donors = [Path(home(planned.recipe, donor)) for donor in planned.recipe.donors]
+    recipe = planned.recipe
+    adapters = [found for donor in recipe.donors if (found := adapter_home(recipe, donor))]
+    donors = [Path(found) for found in [*(home(recipe, donor) for donor in recipe.donors), *adapters]]
     return [*planned.sources, *(donor for donor in donors if donor.exists())]
 
 

@@ -11,7 +11,7 @@ from .recipe import Recipe
 from .side_files import copied
 from .tokenizer_files import converted
 from .vocabulary import PLAIN
-from .vocabulary_of import Outcome, earlier, folder_of, outcome
+from .vocabulary_of import Outcome, earlier, outcome, own_tokenizer, tokenizer_folder
 
 #: files of a tokenizer that are copied as they are; the second ones say what tokenizer.json says too, and go when that changes
 _FILES = ("tokenizer*", "special_tokens_map.json", "chat_template*", "normalizer.json")
@@ -41,15 +41,15 @@ def tokenizer_files(recipe: Recipe) -> dict[str, bytes]:
 
 def _files_of(recipe: Recipe, model: str) -> dict[str, bytes]:
     """The tokenizer files of a model, or those that another document's result will have."""
-    if (document := earlier(recipe, model)) is not None:
+    if (document := earlier(recipe, model)) is not None and own_tokenizer(recipe, model) is None:
         return tokenizer_files(document)
-    folder = folder_of(recipe, model)
+    folder = tokenizer_folder(recipe, model)
     return {name: content for name, content in copied(folder).items() if _any(name, _FILES + _STALE)} if folder else {}
 
 
 def _extended(recipe: Recipe, made: Outcome, files: Files) -> dict[str, bytes]:
     kept = {name: content for name, content in files.items() if not _any(name, _STALE)}
-    folder = folder_of(recipe, made.model)
+    folder = tokenizer_folder(recipe, made.model)
     if "tokenizer.json" in files:
         content = parse_json(files["tokenizer.json"], f"tokenizer.json of {made.model}")
     elif folder is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import LoomweightError
 from ..weights.locate import locate
-from .inputs import home
+from .inputs import adapter_home, home
 from .recipe import Recipe
 from .tokenizer_files import read_vocabulary
 from .vocabulary import PLAIN, Vocabulary
@@ -38,6 +38,21 @@ def folder_of(recipe: Recipe, model: str) -> Path | None:
     return found.parent if any((found.parent / name).exists() for name in ("config.json", "tokenizer.json")) else None
 
 
+def own_tokenizer(recipe: Recipe, model: str) -> Path | None:
+    """The folder of a model's adapter where that holds a tokenizer, and the recipe speaks of tokens; else None."""
+    home_ = adapter_home(recipe, model) if recipe.tokenizer is not None else None
+    try:
+        found = locate(home_) if home_ else None
+    except LoomweightError:
+        return None
+    return found if found and found.is_dir() and read_vocabulary(found) is not None else None
+
+
+def tokenizer_folder(recipe: Recipe, model: str) -> Path | None:
+    """The folder whose tokenizer a model has: its adapter's own, or else the model's."""
+    return own_tokenizer(recipe, model) or folder_of(recipe, model)
+
+
 def earlier(recipe: Recipe, model: str) -> Recipe | None:
     """The document whose result a model is, with or without an adapter on it."""
     return recipe.earlier.get(model) or recipe.earlier.get(model.partition("+")[0])
@@ -54,10 +69,14 @@ def united(recipe: Recipe) -> Recipe | None:
 def vocabulary_of(recipe: Recipe, model: str) -> Vocabulary | None:
     """The vocabulary of a model, or None where it has no tokenizer. Of another document's result: the one it will have.
 
+    An adapter's own counts where the recipe speaks of tokens.
+
     Raises:
         BrokenFile, MissingExtra: its tokenizer cannot be read.
         RecipeError: it is a result whose vocabulary cannot be made.
     """
+    if own := own_tokenizer(recipe, model):
+        return read_vocabulary(own)
     if (document := earlier(recipe, model)) is not None:
         return outcome(document).vocabulary if document.tokenizer else vocabulary_of(document, document.reference)
     folder = folder_of(recipe, model)
