@@ -7,7 +7,7 @@ import torch
 
 import loomweight as lw
 from loomweight import Weights
-from loomweight.errors import NamesDiffer, RecipeError
+from loomweight.errors import NamesDiffer, RecipeError, TiesDiffer
 from loomweight.merge import explain, plans, read_recipes
 
 from .tiny_llama import merged
@@ -51,11 +51,11 @@ def test_slips(told: str, says: str) -> None:
 
 
 def test_the_owner_of_a_shared_tensor_may_be_dropped() -> None:
-    def tied(value: float) -> Weights:
+    def sharing(value: float) -> Weights:
         table = torch.full((3,), value)
         return Weights.of({"embed_tokens.weight": table, "lm_head.weight": table, "w": torch.ones(1)})
 
-    found = planned(BOTH + "drop: [embed_tokens.weight]\n", {"a": tied(1.0), "b": tied(2.0)}).weights()
+    found = planned(BOTH + "drop: [embed_tokens.weight]\n", {"a": sharing(1.0), "b": sharing(2.0)}).weights()
     assert set(found.names) == {"lm_head.weight", "w"} and not found.ties and found["lm_head.weight"][0] == 1.5
 
 
@@ -126,3 +126,19 @@ def test_a_union_of_vocabularies_leaves_them_out_too(tmp_path: Path) -> None:
 
     [plan] = plans(read_recipes(tmp_path / "r.yaml"), STAGES)
     assert "embeddings.position_ids" not in plan.names and plan.headers["embeddings.word_embeddings.weight"].shape[0] > 20
+
+
+def tied(value: float, head: float | None) -> Weights:
+    """An output layer that shares the embedding's tensor, or one of its own."""
+    table = torch.full((3, 2), float(value))
+    return Weights.of({"model.embed_tokens.weight": table, "lm_head.weight": table if head is None else torch.full((3, 2), float(head))})
+
+
+def test_a_copy_of_what_another_model_shares_is_told_from_weights_of_its_own() -> None:
+    says = r"'lm_head.weight' is shared in a, apart in b; in b it is an exact copy of 'model.embed_tokens.weight'.*`drop: \[lm_head.weight\]`, or save b"
+    with pytest.raises(TiesDiffer, match=says):
+        planned(BOTH, {"a": tied(1, None), "b": tied(3, 3)})
+    assert planned(BOTH + "drop: [lm_head.weight]\n", {"a": tied(1, None), "b": tied(3, 3)}).weights().names == ("model.embed_tokens.weight",)
+    with pytest.raises(TiesDiffer, match=r"in b it differs from 'model.embed_tokens.weight': save the models that share it with a tensor of its own") as error:
+        planned(BOTH, {"a": tied(1, None), "b": tied(3, 4)})
+    assert "drop" not in str(error.value)

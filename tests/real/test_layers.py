@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from .architectures import ALL, CLIP, LLAMA, T5, WHISPER, Architecture
+from .architectures import ALL, CLIP, LLAMA, T5, WHISPER, WORDS, Architecture, noisy, transformers
 from .merging import apart, loaded, merged, saved, with_state
 
 Depths = Callable[[dict[str, Any]], None]
@@ -137,3 +137,41 @@ def test_both_stacks_of_a_t5_are_cut_while_two_models_are_merged(tmp_path: Path)
     state = restacked(restacked(half, "encoder.block", [0, 1]), "decoder.block", [0])
     truth = with_state(built(base, set_to(num_layers=2, num_decoder_layers=1)), state)
     torch.testing.assert_close(T5.answer(model), T5.answer(truth), rtol=1e-5, atol=1e-5)
+
+
+BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+
+
+@pytest.mark.parametrize(("ranges", "layers"), [([[1, 3]], [1, 2]), ([[1, 3], [0, 2]], [1, 2, 0, 1]), ([[2, 3], [2, 3]], [2, 2])], ids=str)
+def test_a_t5_that_begins_with_another_layer_keeps_its_positions(tmp_path: Path, ranges: list[list[int]], layers: list[int]) -> None:
+    """Block 0 holds the relative positions for all blocks; they stay in block 0 whichever block that becomes."""
+    base = T5.base
+    saved(tmp_path, {"base": base})
+    slices = ", ".join(f"{{sources: [{{model: base, layer_range: {bounds}}}]}}" for bounds in ranges)
+    out = merged(tmp_path, f"{{merge_method: passthrough, modules: {{encoder: {{slices: [{slices}]}}, rest: {{models: [{{model: base}}]}}}}}}")
+    model = loaded(type(base), out)
+    state = base.state_dict()
+    expected = {name: value for name, value in restacked(state, "encoder.block", layers).items() if "relative_attention_bias" not in name}
+    expected |= {f"{side}.{BIAS}": state[f"{side}.{BIAS}"] for side in ("encoder", "decoder")}
+    truth = with_state(built(base, set_to(num_layers=len(layers))), expected)
+    assert apart(T5.answer(model), T5.answer(truth)) == 0
+    assert f"encoder.{BIAS} serves all layers of its stack and stays in layer 0: it is that of base." in (out / "README.md").read_text()
+
+
+def test_an_encoder_as_deep_as_the_decoder_is_found_in_the_config(tmp_path: Path) -> None:
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 3, "num_decoder_layers": 3}
+    base = noisy(transformers.T5ForConditionalGeneration(transformers.T5Config(vocab_size=WORDS, **sizes)), 0, 0.05)
+    saved(tmp_path, {"base": base})
+    said = json.loads((merged(tmp_path, MODULES.replace("DEEP", "encoder")) / "config.json").read_text())
+    assert (said["num_layers"], said["num_decoder_layers"]) == (4, 3)
+
+
+@pytest.mark.parametrize(("module", "expected"), [("encoder", (4, 2, 4)), ("decoder", (3, 4, 3))])
+def test_both_words_for_the_depth_of_a_whisper_follow(tmp_path: Path, module: str, expected: tuple[int, int, int]) -> None:
+    """Transformers before 5 wrote `num_hidden_layers` besides, equal to the encoder's; the hub is full of such configs."""
+    saved(tmp_path, {"base": WHISPER.base})
+    config = tmp_path / "base" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 3}))
+    recipe = MODULES if module == "encoder" else MODULES.replace("[1, 3]", "[0, 2]")
+    said = json.loads((merged(tmp_path, recipe.replace("DEEP", module)) / "config.json").read_text())
+    assert (said["encoder_layers"], said["decoder_layers"], said["num_hidden_layers"]) == expected

@@ -7,6 +7,7 @@ from ..weights import Weights
 from .method import Method
 from .recipe import Recipe, Slice
 from .slots import Slot
+from .tensors import copied
 
 
 def check_part(recipe: Recipe, method: Method, part: Slice, sets: int) -> None:
@@ -65,7 +66,25 @@ def shared(found: list[Slot], inputs: Mapping[str, Weights]) -> dict[str, str]:
             owners.append(new.get((id(slot.part), i, owner), owner) if owner else None)
         if len(set(owners)) > 1:
             states = ", ".join(f"{'shared' if owner else 'apart'} in {model}" for model, owner in zip(slot.part.models, owners, strict=True))
-            raise TiesDiffer(f"tensor {slot.name!r} is {states}; save one of the models so that they agree.")
+            raise TiesDiffer(f"tensor {slot.name!r} is {states}; {_ties_advice(slot, inputs)}")
         if owners[0] in names:
             result[slot.name] = owners[0]
     return result
+
+
+def _ties_advice(slot: Slot, inputs: Mapping[str, Weights]) -> str:
+    """What can be done about a tensor that some of the models share with another name: it depends on whether the others hold a copy."""
+    pairs = list(zip(slot.part.models, slot.names, strict=True))
+    owner = next(owner for model, name in pairs if (owner := inputs[model].ties.get(name)))
+    apart = [(model, name) for model, name in pairs if name not in inputs[model].ties]
+    own = [model for model, name in apart if owner not in inputs[model] or not copied(inputs[model], name, owner)]
+    if not own:
+        where = " and ".join(model for model, _ in apart)
+        return (
+            f"in {where} it is an exact copy of {owner!r}, so nothing is lost without it: leave it out of all models with `drop: [{slot.name}]`, "
+            f"or save {where} with the two names shared (tie_word_embeddings: true)."
+        )
+    return (
+        f"in {' and '.join(own)} it differs from {owner!r}: save the models that share it with a tensor of its own "
+        "(tie_word_embeddings: false), so that all have one."
+    )

@@ -11,7 +11,7 @@ from ..errors import RecipeError
 from ..evaluate.config_claims import broken_claims
 from ..weights import Weights
 from ..weights.config import config_of
-from .layout import Layout, spot
+from .layout import Layout, serves_all, spot
 from .plan import Plan
 from .vocabulary_of import united
 from .vocabulary_tensors import embedding
@@ -69,6 +69,8 @@ def _places(config: Config, depth: int, path: tuple[str, ...] = ()) -> Iterator[
 
 def _deepen(config: Config, stack: str, before: int, after: int, sources: list[int]) -> None:
     places = list(_places(config, before))
+    if "encoder" in stack and len(places) > 1:  # T5 says num_layers of its encoder and num_decoder_layers of its decoder
+        places = [place for place in places if "decoder" not in place[1]] or places
     for word, hint in (("decoder", "decoder"), ("encoder", "encoder"), ("vision", "vision"), ("text", "text"), ("language_model", "text")):
         fitting = [place for place in places if hint in place[1] or any(hint in part for part in place[2])]
         if word in stack and len(places) > 1 and fitting:
@@ -78,6 +80,8 @@ def _deepen(config: Config, stack: str, before: int, after: int, sources: list[i
         raise RecipeError(f"{stack!r} has {after} layers in the result and {before} in the reference; config.json must say so in one place, found {found}.")
     holder, key, _ = places[0]
     holder[key] = after
+    if key == "encoder_layers" and holder.get("num_hidden_layers") == before:  # a second word for it in Whisper, BART and their kin
+        holder["num_hidden_layers"] = after
     for name, value in holder.items():
         if isinstance(value, list) and len(value) == before and name != "architectures":
             holder[name] = [value[i] for i in sources]
@@ -89,7 +93,7 @@ def _sources(plan: Plan, stack: str, depth: int) -> list[int]:
     for group in plan.groups:
         for new, old in group.names.items():
             there, here = spot(new), spot(old[0])
-            if there and here and there.stack == stack:
+            if there and here and there.stack == stack and not serves_all(new):
                 found[there.layer] = here.layer
     return found
 

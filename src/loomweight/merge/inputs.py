@@ -37,7 +37,7 @@ def home(recipe: Recipe, model: str) -> str:
 
 def adapter_home(recipe: Recipe, model: str) -> str | None:
     """Where the adapter of `base+adapter` is, or None for a model without one."""
-    base, plus, adapter = model.partition("+")
+    _, plus, adapter = model.partition("+")
     return located(recipe, adapter) if plus and not _here(located(recipe, model)) else None
 
 

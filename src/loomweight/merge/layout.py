@@ -19,6 +19,9 @@ _CONTAINERS = ("layers", "layer", "h", "block", "blocks", "resblocks", "resblock
 _INPUT = re.compile(r"embed(?!_out)|embd|(^|\.)w[tp]e\.|(^|\.)conv\d*\.|patch|position|rotary|relative_pe|cls_token|_pre\.|(^|\.)pre_lay|stem")
 _OUTPUT = re.compile(r"norm|ln_f|head|classifier|pooler|score|output|final|post|predictions|projector|embed_out|vocab|cls\.|adapter")
 
+# what the first layer of a stack holds for all of them: T5's positions, WavLM's
+_LEADING = re.compile(r"(^|\.)(relative_attention_bias|global_relative_attention_bias|rel_attn_embed)\.")
+
 
 class Spot(NamedTuple):
     """A tensor inside a stack: prefix, number of the layer, and the rest of the name."""
@@ -54,6 +57,15 @@ def at_input(name: str) -> bool:
     return bool(_INPUT.search(name)) or not _OUTPUT.search(name)
 
 
+def serves_all(name: str) -> bool:
+    """True for a tensor that the first layer of a stack may hold for all of its layers.
+
+    >>> serves_all("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"), serves_all("encoder.block.0.layer.0.SelfAttention.q.weight")
+    (True, False)
+    """
+    return _LEADING.search(name) is not None
+
+
 @dataclass(frozen=True)
 class Layout:
     """The stacks of one model.
@@ -86,6 +98,11 @@ class Layout:
             if (place := spot(name)) and place.stack in found:
                 found[place.stack][place.layer][place.rest] = name
         return found
+
+    def leading(self, stack: str) -> dict[str, str]:
+        """Rest of the name -> name, for what layer 0 alone holds and all layers use: T5's `relative_attention_bias`."""
+        first, *others = self.layers[stack]
+        return {rest: name for rest, name in first.items() if others and _LEADING.search(rest) and not any(rest in layer for layer in others)}
 
     @cached_property
     def loose(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from .method import Numbers
 from .plan import Group, Plan, no_path
 from .recipe import Recipe
 from .resolve import Resolver
-from .slots import Slot
+from .slots import Slot, carried_notes
 from .spelled_out import spelled_out
 from .tensors import dropped_notes, tensors
 
@@ -44,7 +44,7 @@ def plan(recipe: Recipe, inputs: Mapping[str, Weights], load: "Callable[[str], W
         check_dtypes(slot, inputs, recipe)
     ties = shared(found, inputs)
     groups, notes = _groups(found, resolver, ties)
-    notes += dropped_notes(recipe, inputs)
+    notes += [*dropped_notes(recipe, inputs), *carried_notes(found)]
     notes += [f"{alias} is left out: it is a second name of {owner}, and some of the models do not store it." for alias, owner in twice.items()]
     result = Plan(recipe, method, MappingProxyType(dict(inputs)), groups, ties, (*recipe.notes, *resolver.notes, *notes), load or no_path)
     for group in groups:

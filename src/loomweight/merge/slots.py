@@ -1,12 +1,12 @@
 """Every tensor of the result, and which tensor of each source goes into it. Names alone; no shapes, no data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import NamesDiffer
 from ..weights.names import difference
 from .claims import claimed
-from .layout import Layout, at_input, spot
+from .layout import Layout, at_input, serves_all, spot
 from .recipe import NONE, Module, Recipe, Slice, Source
 
 
@@ -111,13 +111,26 @@ def _layers(part: Slice, module: Module, layouts: Mapping[str, Layout], stack: s
     ranges = [source.layers or (0, 0) for source in part.sources]
     count = ranges[0][1] - ranges[0][0]
     for index in range(count):
-        layers = [layouts[source.model].layers[stack][first + index] for source, (first, _) in zip(part.sources, ranges, strict=True)]
+        layers = [_layer(layouts[source.model], stack, first + index, at + index) for source, (first, _) in zip(part.sources, ranges, strict=True)]
         for source, layer, (first, _) in zip(part.sources[1:], layers[1:], ranges[1:], strict=True):
             what = f"layer {ranges[0][0] + index} of {part.models[0]!r}", f"layer {first + index} of {source.model!r}"
             _same_names(what[0], tuple(layers[0]), what[1], tuple(layer))
         for rest in layers[0]:
             name = ".".join(part_ for part_ in (stack, str(at + index), rest) if part_)
             yield Slot(name, tuple(layer[rest] for layer in layers), depth(index, count), module, part)
+
+
+def _layer(layout: Layout, stack: str, index: int, new: int) -> dict[str, str]:
+    """The tensors of a layer by the rest of their names. What layer 0 holds for the whole stack goes to the new layer 0, whichever that is."""
+    leading = layout.leading(stack)
+    own = {rest: name for rest, name in layout.layers[stack][index].items() if rest not in leading}
+    return own if new else {**own, **leading}
+
+
+def carried_notes(found: Iterable[Slot]) -> list[str]:
+    """Which tensors of sliced stacks serve all layers, and whose they are."""
+    several = [slot for slot in found if slot.module.kind == "slices" and serves_all(slot.name)]
+    return [f"{slot.name} serves all layers of its stack and stays in layer 0: it is that of {', '.join(slot.part.models)}." for slot in several]
 
 
 def _check_range(source: Source, layout: Layout, stack: str) -> None:
