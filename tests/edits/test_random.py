@@ -8,14 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loomweight.edits import Drop, Edit, MagnitudeDrop
+from loomweight.edits import Drop, Edit, KeepNorm, MagnitudeDrop
 from loomweight.edits.draws import Draws
-from loomweight.edits.ranks import midranks, outrank
+from loomweight.edits.ranks import binned, midranks, outrank
 from loomweight.engines import Inline, Threads
 from loomweight.errors import BadParameter
 from loomweight.weights import Weights
 
-N = 200_000  # three chunks and a bit
+N = 200_000  # a chunk and a bit
 
 
 def kept(edit: Edit, name: str = "w", n: int = N) -> torch.Tensor:
@@ -65,7 +65,7 @@ def test_other_names_seeds_and_sets_draw_independently(edit: Edit) -> None:
     for i, a in enumerate(masks):
         assert all(plausible(int((a == b).sum()), N, 0.5) for b in masks[:i])
     assert plausible(int((first[1:] == first[:-1]).sum()), N - 1, 0.5)
-    assert plausible(int((first[65_536:131_072] == first[:65_536]).sum()), 65_536, 0.5)
+    assert plausible(int((first[131_072:] == first[:68_928]).sum()), 68_928, 0.5)
     assert torch.equal(first, kept(edit.on_stream(0)))
 
 
@@ -139,6 +139,59 @@ def test_ranks_against_counting(data: st.DataObject, rows: int, columns: int) ->
     places = np.flatnonzero(x)
     limits = np.array([data.draw(st.floats(0, columns - 1, exclude_max=True)) for _ in places])
     assert (outrank(x, places, limits) == (counted.reshape(-1)[places] > limits)).all()
+
+
+def hard_rows(kind: str, columns: int, dtype: type) -> np.ndarray:
+    """Rows whose bins are narrow, full of ties, nearly all in one, or none at all."""
+    noise = np.abs(np.random.default_rng(0).standard_normal((16, columns)))
+    made = {"smooth": noise, "ties": np.round(3 * noise) / 8, "outlier": noise * np.where(np.arange(columns) == 3, 1e9, 1)}
+    made |= {"sparse": noise * (noise > 2), "zeros": 0 * noise, "tiny": 1e-40 * noise, "inf": noise + np.where(noise == noise.max(), np.inf, 0)}
+    return made[kind].astype(dtype)
+
+
+KINDS = ["smooth", "ties", "outlier", "sparse", "zeros", "tiny", "inf"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("columns", [2, 9, 700])
+def test_bins_tell_the_ranks(kind: str, columns: int, dtype: type) -> None:
+    rows = hard_rows(kind, columns, dtype)
+    bins, ranks = binned(rows), midranks(rows).reshape(-1)
+    low, high = bins.low[bins.of].numpy(), bins.high[bins.of].numpy()
+    assert (low <= ranks).all() and (ranks <= high).all()
+    if kind == "zeros":
+        assert (low == high).all()
+    elif (kind, columns) == ("ties", 700):
+        assert (low == high).mean() > 0.98  # all but the last bin, which holds the tail
+    elif kind == "smooth" and columns == 700:
+        assert (high - low).max() < 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_by_bins_is_the_mask_of_ranks_on_hard_rows(kind: str) -> None:
+    x = torch.from_numpy(hard_rows(kind, 700, np.float32))
+    plain, ranked = (MagnitudeDrop(0.5, 0.3, rescale=rescale).apply(x, "w") for rescale in (False, True))
+    assert torch.equal(plain != 0, ranked != 0)
+
+
+@pytest.mark.parametrize("count", [3, 600])  # few are counted, many looked up in sorted rows
+def test_outranking_is_comparing_ranks(count: int) -> None:
+    rows, chosen = hard_rows("ties", 700, np.float32), np.random.default_rng(1)
+    at = np.unique(chosen.choice(np.flatnonzero(rows), count))
+    limits = chosen.integers(0, 2 * 699, len(at)) / 2  # often exactly a rank
+    assert (outrank(rows, at, limits) == (midranks(rows).reshape(-1)[at] > limits)).all()
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("edit", [Drop(0.4, rescale=False), MagnitudeDrop(0.5, 0.3, rescale=False), MagnitudeDrop(0.5, 0.0, rescale=False)])
+def test_keeping_the_norm_keeps_what_the_edit_keeps(edit: Edit, norm: str) -> None:
+    """KeepNorm passes once and remembers bits; the edit alone draws again."""
+    x = torch.randn(301, 997, generator=torch.Generator().manual_seed(0))  # rows end inside blocks and bytes
+    plain, found = edit.apply(x, "w"), KeepNorm(edit, norm).apply(x, "w")  # type: ignore[arg-type]
+    p = float(norm[1])
+    factor = float(x.double().norm(p) / plain.double().norm(p))
+    torch.testing.assert_close(found, plain * factor, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("rate", [1.7, -0.5, math.nan])

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from math import inf, sqrt
 from typing import Literal
 
-import torch
-
 from ..engines import current
 from ..weights import Block, Spec, Weights
 from ..weights.algebra import refuse_integers, working
-from ..weights.spec import spans
 from .edit import Edit
 from .groups import GRAINS, grouped
+from .power import power
 from .ranges import one_of, within
 
 
@@ -31,6 +29,7 @@ class Clip(Edit):
     Raises:
         BadParameter: limit is negative or NaN, or `by` is another word.
 
+    >>> import torch
     >>> Clip(2.5, by="tensor").apply(torch.tensor([3.0, -4.0]))
     tensor([ 1.5000, -2.0000])
     >>> Clip(3.5, by="entry").apply(torch.tensor([3.0, -4.0]))
@@ -64,10 +63,3 @@ class Clip(Edit):
     def _scaled(self, read: Block, squares: float) -> Block:
         norm = sqrt(squares)
         return read if norm <= self.limit else lambda lo, hi: read(lo, hi) * (self.limit / norm)
-
-
-def power(read: Block, numel: int, p: int) -> float:
-    """sum |x|^p, summed in float64."""
-    if p == 1:
-        return sum(float(read(lo, hi).abs().sum(dtype=torch.float64)) for lo, hi in spans(numel))
-    return sum(float(torch.linalg.vector_norm(read(lo, hi), p, dtype=torch.float64)) ** p for lo, hi in spans(numel))

@@ -3,10 +3,13 @@
 A tensor's entries are cut into chunks on a fixed grid, and each chunk has a generator of its own, seeded with a digest of the
 key (edit, seed, set, tensor's name) and the chunk's number. So what is drawn for an entry depends on nothing else: not on the
 block that is asked for, the order, the threads, the device or the other tensors. The bits come from numpy's SFC64, whose
-stream numpy promises to keep, on every platform.
+stream numpy promises to keep, on every platform; the few that need more than one byte are a digest of key and place.
+
+Paper of that digest: Fast splittable pseudorandom number generators (2014, https://doi.org/10.1145/2660193.2660195), figure 13.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from math import ceil, floor
 
@@ -14,7 +17,9 @@ import numpy as np
 from numpy.random import SFC64
 from numpy.typing import NDArray
 
-_CHUNK = 1 << 16
+from ..weights.spec import BLOCK
+
+_STEP, _FIRST, _SECOND = (np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 @dataclass(frozen=True)
@@ -38,27 +43,37 @@ class Draws:
 
     def between(self, low: float, high: float, lo: int, hi: int) -> tuple[NDArray[np.bool_], NDArray[np.intp], NDArray[np.float64]]:
         """u < low for the entries [lo, hi); where low <= u < high (counted from lo); and u there."""
-        below = np.empty(hi - lo, np.bool_)
-        places, values = [], []
-        for chunk in range(lo // _CHUNK, -(-hi // _CHUNK)):
-            first = chunk * _CHUNK
-            a, b = max(lo, first), min(hi, first + _CHUNK)
-            under, at, u = self._chunk(chunk, low, high)
-            below[a - lo : b - lo] = under[a - first : b - first]
-            here = slice(*np.searchsorted(at, (a - first, b - first)))
-            places.append(at[here] + (first - lo))
-            values.append(u[here])
-        return below, np.concatenate([np.empty(0, np.intp), *places]), np.concatenate([np.empty(0), *values])
-
-    def _chunk(self, chunk: int, low: float, high: float) -> tuple[NDArray[np.bool_], NDArray[np.intp], NDArray[np.float64]]:
-        size = min(_CHUNK, self.numel - chunk * _CHUNK)
-        source = SFC64(int.from_bytes(blake2b(repr((*self.key, chunk)).encode(), digest_size=16).digest(), "little"))
-        first = source.random_raw(-(-size // 8)).astype("<u8", copy=False).view(np.uint8)[:size]
+        leading = self.leading(lo, hi)
         sure, unsure = floor(256 * low), ceil(256 * high)
-        under = first < np.uint16(sure) if sure > 255 else first < np.uint8(sure)
-        doubt = first == sure if unsure == sure + 1 else (first >= sure) & (first < unsure) if unsure > sure else np.zeros(size, np.bool_)
-        at = np.flatnonzero(doubt)
-        u = (first[at] + (source.random_raw(len(at)) >> np.uint64(11)) * 2.0**-53) / 256
-        under[at] = u < low
+        below = leading < np.uint8(sure) if sure < 256 else np.ones(hi - lo, np.bool_)
+        if sure == unsure:
+            return below, np.empty(0, np.intp), np.empty(0)
+        at = np.flatnonzero(leading == np.uint8(sure) if unsure == sure + 1 else (leading >= sure) & (leading < unsure))
+        u = self.whole(leading, lo, at)
+        below[at] = u < low
         middle = (u >= low) & (u < high)
-        return under, at[middle], u[middle]
+        return below, at[middle], u[middle]
+
+    def leading(self, lo: int, hi: int) -> NDArray[np.uint8]:
+        """floor(256 u) for the entries [lo, hi)."""
+        parts = [self._chunk(at)[max(lo - at, 0) : hi - at] for at in range(lo // BLOCK * BLOCK, hi, BLOCK)]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
+
+    def whole(self, leading: NDArray[np.uint8], lo: int, at: NDArray[np.intp]) -> NDArray[np.float64]:
+        """u with all its 53 bits, for the entries `at`, counted from lo; `leading` has their first bits."""
+        z = (at + (lo + 1)).astype(np.uint64) * _STEP + self._start
+        z = (z ^ (z >> np.uint64(30))) * _FIRST
+        z = (z ^ (z >> np.uint64(27))) * _SECOND
+        return (leading[at] + ((z ^ (z >> np.uint64(31))) >> np.uint64(19)) * 2.0**-45) / 256
+
+    @cached_property
+    def _start(self) -> np.uint64:
+        return np.uint64(self._digest("rest") % 2**64)
+
+    def _chunk(self, first: int) -> NDArray[np.uint8]:
+        size = min(BLOCK, self.numel - first)
+        source = SFC64(self._digest(first // BLOCK))
+        return source.random_raw(-(-size // 8)).astype("<u8", copy=False).view(np.uint8)[:size]
+
+    def _digest(self, part: object) -> int:
+        return int.from_bytes(blake2b(repr((*self.key, part)).encode(), digest_size=16).digest(), "little")

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from ..weights import Block, Spec
+from .choice import Choice
 from .draws import Draws
 from .edit import Edit
 from .only import only
@@ -47,10 +49,23 @@ class Drop(Edit):
         """Draw other numbers for the `stream`-th of several sets."""
         return replace(self, stream=stream)
 
+    def choice(self, name: str, spec: Spec) -> Choice | None:
+        """The draws, without `rescale`."""
+        draws = self._draws(name, spec)
+        return None if self.rescale else Choice(lambda entries, first: draws.below(1 - self.rate, first, first + len(entries)))
+
     def bind(self, name: str, spec: Spec, read: Block) -> Block:
         """Draw block by block: nothing is kept."""
         if self.rate == 0:
             return read
-        draws = Draws(("Drop", self.seed, self.stream, name), spec.numel)
+        draws = self._draws(name, spec)
         factor = 1 / (1 - self.rate) if self.rescale and self.rate < 1 else 1.0
-        return lambda lo, hi: only(read(lo, hi), torch.from_numpy(draws.below(1 - self.rate, lo, hi))).mul_(factor)
+
+        def block(lo: int, hi: int) -> Tensor:
+            kept = only(read(lo, hi), torch.from_numpy(draws.below(1 - self.rate, lo, hi)))
+            return kept if factor == 1 else kept.mul_(factor)
+
+        return block
+
+    def _draws(self, name: str, spec: Spec) -> Draws:
+        return Draws(("Drop", self.seed, self.stream, name), spec.numel)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..weights import Block, Spec, Weights
 from ..weights.algebra import each, refuse_integers
+from .choice import Choice
 
 
 class Edit(ABC):
@@ -21,6 +22,10 @@ class Edit(ABC):
     @abstractmethod
     def bind(self, name: str, spec: Spec, read: Block) -> Block:
         """The edited tensor, opened."""
+
+    def choice(self, name: str, spec: Spec) -> Choice | None:
+        """What the edit keeps, where all it does is to set the other entries to 0 and each block tells which; None otherwise."""
+        return None
 
     def over(self, weights: Weights) -> Callable[[str], Block]:
         """The edited tensors of a set, by name. An edit that looks at several tensors at once says here what becomes of them."""

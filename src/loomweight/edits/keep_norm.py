@@ -6,8 +6,11 @@ from typing import Literal, Self
 
 from ..weights import Block, Spec, Weights
 from ..weights.algebra import working
-from .clip import power
+from ..weights.held import again, remembered
+from ..weights.spec import spans
+from .choice import choose
 from .edit import Edit
+from .power import power_of
 from .ranges import one_of
 
 _POWER = {"l1": 1, "l2": 2}
@@ -49,15 +52,27 @@ class KeepNorm(Edit):
 
     def bind(self, name: str, spec: Spec, read: Block) -> Block:
         """Find both norms."""
-        return self._scaled(read, self.edit.bind(name, spec, read), spec.numel)
+        read = again(read)
+        return self._scaled(name, spec, read, self.edit.bind)
 
     def over(self, weights: Weights) -> Callable[[str], Block]:
         """Find both norms of each tensor, the inner edit bound to the whole set."""
-        inner = self.edit.over(weights)
-        return lambda name: self._scaled(working(weights, name), inner(name), weights.spec[name].numel)
+        shared = remembered(weights)
+        inner = self.edit.over(shared)
+        return lambda name: self._scaled(name, weights.spec[name], working(shared, name), lambda name, spec, read: inner(name))
 
-    def _scaled(self, before: Block, after: Block, numel: int) -> Block:
+    def _scaled(self, name: str, spec: Spec, before: Block, bind: Callable[[str, Spec, Block], Block]) -> Block:
         p = _POWER[self.norm]
-        left = power(after, numel, p)
-        factor = (power(before, numel, p) / left) ** (1 / p) if left else 1.0
+        if choice := self.edit.choice(name, spec):
+            chosen = choose(choice, before, spec.numel, p)
+            return chosen.of(before, _factor(chosen.whole, chosen.left, p))
+        after, whole, left = bind(name, spec, before), 0.0, 0.0
+        for lo, hi in spans(spec.numel):
+            whole += power_of(before(lo, hi), p)
+            left += power_of(after(lo, hi), p)
+        factor = _factor(whole, left, p)
         return lambda lo, hi: after(lo, hi) * factor
+
+
+def _factor(whole: float, left: float, p: int) -> float:
+    return (whole / left) ** (1 / p) if left else 1.0

@@ -14,15 +14,17 @@ from torch import Tensor
 
 from ..errors import BadParameter
 from ..shapes import Float
-from ..weights import BLOCK, Block, Spec
-from ..weights.spec import spans
+from ..weights import Block, Spec
+from .choice import Choice, choose
 from .draws import Draws
 from .edit import Edit
 from .only import only
 from .ranges import within
-from .ranks import midranks, outrank
+from .ranks import Bins, binned, midranks, outrank
 from .rows import by_rows, width
 from .tally import numbers
+
+_ROUNDING = 1e-3  # of a byte: what float32 may lose, and more
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,28 @@ class MagnitudeDrop(Edit):
     def _range(self) -> tuple[float, float]:
         return self.density - self.epsilon, self.density + self.epsilon
 
+    def choice(self, name: str, spec: Spec) -> Choice | None:
+        """The draws, without `rescale`; rows are told apart where they are ranked."""
+        if self.rescale or self.density in (0, 1):
+            return None
+        draws, columns = self._draws(name, spec), width(spec)
+        if self.epsilon == 0 or columns == 1:
+            return Choice(lambda entries, first: draws.below(self.density, first, first + len(entries)))
+        return Choice(lambda entries, first: self._kept(numbers(entries.abs()).reshape(-1, columns), draws, first), columns)
+
     def bind(self, name: str, spec: Spec, read: Block) -> Block:
         """With `rescale`, rank rows when they are read; without, draw the mask now and keep one bit an entry."""
         if self.density == 1 or not spec.numel:
             return read
         if self.density == 0:
             return lambda lo, hi: torch.zeros_like(read(lo, hi))
-        draws, columns = Draws(("MagnitudeDrop", self.seed, self.stream, name), spec.numel), width(spec)
-        if self.rescale:
-            return by_rows(read, columns, lambda rows, first: self._rescaled(rows, draws, first))
-        bits = self._mask(read, draws, columns)
-        return lambda lo, hi: only(read(lo, hi), _unpacked(bits, lo, hi))
+        if choice := self.choice(name, spec):
+            return choose(choice, read, spec.numel).of(read)
+        draws = self._draws(name, spec)
+        return by_rows(read, width(spec), lambda rows, first: self._rescaled(rows, draws, first))
+
+    def _draws(self, name: str, spec: Spec) -> Draws:
+        return Draws(("MagnitudeDrop", self.seed, self.stream, name), spec.numel)
 
     def _rescaled(self, rows: Float[Tensor, "r c"], draws: Draws, first: int) -> Float[Tensor, "r c"]:
         columns = rows.shape[1]
@@ -94,19 +107,26 @@ class MagnitudeDrop(Edit):
         kept = only(rows.reshape(-1), torch.from_numpy(below))
         return (kept / torch.from_numpy(np.where(p > 0, p, 1)).to(kept)).reshape(rows.shape)
 
-    def _mask(self, read: Block, draws: Draws, columns: int) -> NDArray[np.uint8]:
-        """Which entries are kept, eight to a byte; rows are taken eight at a time, so that bytes are whole."""
+    def _kept(self, rows: NDArray, draws: Draws, first: int) -> NDArray[np.bool_]:
+        """Which entries of these rows are kept: by their bins and the first bits of u, where those tell; else by all bits; else by their ranks."""
         low, high = self._range
-        parts = []
-        for lo, hi in spans(draws.numel, columns * max(8, BLOCK // columns // 8 * 8)):
-            rows = numbers(read(lo, hi).abs()).reshape(-1, columns)
-            below, at, u = draws.between(low, high, lo, hi)
-            share = (u - low) / (high - low)
-            below[at] = outrank(rows, at, share * (columns - 1)) if columns > 1 else share < 0.5
-            parts.append(np.packbits(below))
-        return np.concatenate(parts)
+        step = (high - low) / (rows.shape[1] - 1)
+        bins, leading = binned(rows), draws.leading(first, first + rows.size)
+        sure, width = _bytes(bins, low, step)
+        kept = leading < sure
+        at = np.flatnonzero(leading - sure <= width)
+        limits = (draws.whole(leading, first, at) - low) / step
+        of = bins.of.numpy()[at]
+        least, most = bins.low.numpy()[of], bins.high.numpy()[of]
+        kept[at] = least > limits
+        unsettled = (least <= limits) & (most > limits) & (rows.reshape(-1)[at] != 0)
+        kept[at[unsettled]] = outrank(rows, at[unsettled], limits[unsettled])
+        return kept
 
 
-def _unpacked(bits: NDArray[np.uint8], lo: int, hi: int) -> Tensor:
-    first = lo // 8
-    return torch.from_numpy(np.unpackbits(bits[first : -(-hi // 8)])[lo - 8 * first : hi - 8 * first].view(np.bool_))
+def _bytes(bins: Bins, low: float, step: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(sure, width) for every entry, p = low + step rank: u < p where floor(256 u) < sure, and not where it exceeds sure + width."""
+    sure = (bins.low * (256 * step)).add_(256 * low - _ROUNDING).floor_().clamp_(0, 255)
+    width = (bins.high * (256 * step)).add_(256 * low + _ROUNDING).ceil_().sub_(sure).sub_(1).clamp_(0, 255)
+    both = sure.add_(width, alpha=256).to(torch.int32).to(torch.int16).index_select(0, bins.of).numpy().view(np.uint16)
+    return both.astype(np.uint8), (both >> np.uint16(8)).astype(np.uint8)

@@ -18,7 +18,6 @@ def only(block: Float[Tensor, " n"], kept: Bool[Tensor, " n"]) -> Float[Tensor, 
     if block.device.type != "cpu":
         return torch.where(kept.to(block.device), block, 0.0)
     bits = np.int64 if block.dtype == torch.float64 else np.int32
-    ones = kept.numpy().view(np.int8).astype(bits)
-    np.negative(ones, out=ones)
+    ones = np.negative(kept.numpy().view(np.int8)).astype(bits)  # 0, or -1: all bits
     np.bitwise_and(block.detach().numpy().view(bits), ones, out=ones)
     return torch.from_numpy(ones).view(block.dtype)

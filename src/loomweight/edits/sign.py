@@ -9,8 +9,8 @@ from math import inf
 from typing import Literal
 
 from ..weights import Block, Spec
-from .clip import power
 from .edit import Edit
+from .power import power
 from .ranges import within
 
 

@@ -6,14 +6,14 @@ Paper: Editing Models with Task Arithmetic (2022, https://arxiv.org/abs/2212.040
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from threading import local
 from typing import Self
 
 import torch
 
 from ..edits import Edit
-from ..weights import BLOCK, Block, Weights
+from ..weights import Block, Weights
 from ..weights.algebra import keep, subtract, working
+from ..weights.held import remembered
 from .rule import Opener, Rule, Weighing
 from .sets import Sets, guarded
 
@@ -54,7 +54,7 @@ class Around(Rule):
         base = guarded(keep(self.base, sets.names))
         if isinstance(self.rule, Weighing) and not self.edits:
             return self.rule.bind_around(base, sets, self.scale)
-        base = _remembered(base)
+        base = remembered(base)
         members = tuple(_mended(w, base) for w in sets) if sets.nonfinite == "mask" else sets.members
         deltas = Sets(members).each(lambda i, w: reduce(lambda d, edit: edit.on_stream(i)(d), self.edits, subtract(w, base)))
         inner = self.rule.bind(deltas)
@@ -79,23 +79,3 @@ def _mended(weights: Weights, base: Weights) -> Weights:
         return block
 
     return Weights(weights.spec, open_, ties=weights.ties, origin=("mended", weights, base), label=weights.label, sources=weights.sources)
-
-
-def _remembered(weights: Weights) -> Weights:
-    """The same set, where a thread that asks for a block again gets it at once: every difference asks for the base's."""
-    last = local()
-
-    def open_(name: str) -> Block:
-        read = working(weights, name)
-
-        def block(lo: int, hi: int) -> torch.Tensor:
-            if hi - lo > BLOCK:
-                return read(lo, hi)
-            if getattr(last, "key", None) != (name, lo, hi):
-                last.entries = read(lo, hi)
-                last.key = (name, lo, hi)
-            return last.entries
-
-        return block
-
-    return Weights(weights.spec, open_, ties=weights.ties, origin=("remembered", weights), label=weights.label, sources=weights.sources)

@@ -1,9 +1,13 @@
 """What several passes need, computed once where it is small."""
 
+from threading import local
+
 import torch
 from torch import Tensor
 
+from .algebra import working
 from .spec import BLOCK, Block, spans
+from .weights import Weights
 
 #: entries: 48 MiB of float32
 MOST = 3 << 22
@@ -31,3 +35,39 @@ def held(read: Block, numel: int, rows: int = 1) -> Block:
         return here[0] if len(here) == 1 else torch.cat(here, dim=-1)
 
     return block
+
+
+def again(read: Block, name: str = "", last: local | None = None) -> Block:
+    """The same block; a thread that asks for the same entries again, up to `BLOCK` of them, gets them at once. Never write into it.
+
+    Args:
+        read: the block.
+        name: the tensor's, where several share `last`.
+        last: what each thread got last.
+
+    >>> asked = []
+    >>> block = again(lambda lo, hi: asked.append((lo, hi)) or torch.arange(lo, hi))
+    >>> block(1, 3), block(1, 3), asked
+    (tensor([1, 2]), tensor([1, 2]), [(1, 3)])
+    """
+    last = last or local()
+
+    def block(lo: int, hi: int) -> Tensor:
+        if hi - lo > BLOCK:
+            return read(lo, hi)
+        if getattr(last, "key", None) != (name, lo, hi):
+            last.entries = read(lo, hi)
+            last.key = (name, lo, hi)
+        return last.entries
+
+    return block
+
+
+def remembered(weights: Weights) -> Weights:
+    """The same set, where a thread has its last block at hand for whoever asks next: every difference asks for the base's."""
+    last = local()
+
+    def open_(name: str) -> Block:
+        return again(working(weights, name), name, last)
+
+    return Weights(weights.spec, open_, ties=weights.ties, origin=("remembered", weights), label=weights.label, sources=weights.sources)
