@@ -67,11 +67,11 @@ def _numbered(values_RC: Tensor) -> tuple[Tensor, int]:
 
 
 def _alike(values: Tensor, of: Tensor, count: int) -> Tensor:
-    """Which of `count` bins hold equal values only: their bits, as integers, have one least and one largest value."""
+    """1 for each of `count` bins that holds equal values only, else 0: their bits, as integers, have one least and one largest value."""
     bits = values.view(torch.int64 if values.dtype == torch.float64 else torch.int32)
     lowest = torch.iinfo(bits.dtype).min
     most, least = (torch.full((count,), lowest, dtype=bits.dtype).scatter_reduce_(0, of, each, "amax") for each in (bits, ~bits))
-    return most == least.bitwise_not_()
+    return 1 - (most - least.bitwise_not_()).clamp_(max=1)  # integers: torch is slow on bool; an empty bin may say anything
 
 
 def midranks(values_RC: NDArray) -> NDArray[np.float64]:
