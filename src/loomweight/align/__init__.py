@@ -3,3 +3,7 @@
 Each method returns an edit (1 -> 1) that maps the weights of one network into the coordinates of another; `weights.axes` says which
 axes carry the same units. Nothing here averages: that is a rule's work.
 """
+
+from .batch_norm import renew_batch_norm as renew_batch_norm
+from .passes import loaded as loaded
+from .repair import repair as repair
