@@ -33,7 +33,7 @@ class Permute(Edit):
     >>> from loomweight.weights.axes import axes
     >>> model = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
     >>> weights, table = Weights.of(model.state_dict()), axes(model, torch.zeros(1, 1))
-    >>> turned = Permute.by(table, {"0": torch.tensor([2, 0, 1])})(weights)
+    >>> turned = Permute.by(table, {"layer.0": torch.tensor([2, 0, 1])})(weights)
     >>> assert torch.equal(turned["0.bias"], weights["0.bias"][[2, 0, 1]])
     >>> assert torch.equal(turned["2.weight"], weights["2.weight"][:, [2, 0, 1]])
     """

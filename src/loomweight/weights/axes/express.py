@@ -116,7 +116,8 @@ def _named(
     for number, (_, _, module) in sorted(homes.items(), key=lambda item: item[0]):
         found = spaces[number]
         word = ("queries" if found.within else found.hint or "heads") if number in parents else "dims" if found.within else ""
-        name = base = f"{module}.{word}" if word else module
+        home = f"layer.{module}" if module.isdigit() else module  # a bare number would be read as a size
+        name = base = f"{home}.{word}" if word else home
         count = 2
         while name in names.values():
             name, count = f"{base}_{count}", count + 1

@@ -31,10 +31,10 @@ def axes(model: nn.Module, example: Any, kwargs: Mapping[str, Any] | None = None
 
     >>> print(axes(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 3)))
     # found by torch.export
-    0 = 8
-    0.weight : 0 <- 3
-    0.bias : 0
-    2.weight : 2 <- 0
+    layer.0 = 8
+    0.weight : layer.0 <- 3
+    0.bias : layer.0
+    2.weight : 2 <- layer.0
     2.bias : 2
     """
     args, named = arguments(example, kwargs)

@@ -30,7 +30,7 @@ def random_orders(axes: Axes, seed: int = 0) -> dict[str, Tensor]:
 
     >>> from .find import axes
     >>> table = axes(torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Linear(4, 1)), torch.zeros(1, 2))
-    >>> random_orders(table)["0"].sort().values
+    >>> random_orders(table)["layer.0"].sort().values
     tensor([0, 1, 2, 3])
     """
     found = {}

@@ -13,7 +13,7 @@ def unfolded(axes: Axes, tensor: Tensor, use: Use) -> Tensor:
     >>> import torch
     >>> from .find import axes as found
     >>> table = found(torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Linear(4, 1)), torch.zeros(1, 2))
-    >>> [unfolded(table, torch.zeros(table.expected(use.tensor)), use).shape for use in table.uses("0")]
+    >>> [unfolded(table, torch.zeros(table.expected(use.tensor)), use).shape for use in table.uses("layer.0")]
     [torch.Size([4, 2]), torch.Size([4, 1]), torch.Size([4, 1])]
     """
     axis = axes.layouts[use.tensor].axes[use.axis]

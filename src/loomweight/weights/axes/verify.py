@@ -32,7 +32,7 @@ def verify(axes: Axes, model: nn.Module, example: Any, kwargs: Mapping[str, Any]
 
     >>> from .find import axes as found
     >>> model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
-    >>> assert verify(found(model, torch.ones(1, 2)), model, torch.ones(1, 2))["0"] < 1e-12
+    >>> assert verify(found(model, torch.ones(1, 2)), model, torch.ones(1, 2))["layer.0"] < 1e-12
     """
     args, named = arguments(example, kwargs)
     args, named = _double(args), _double(named)
