@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from loomweight import Weights, combine, rules
-from loomweight.errors import RecipeError
+from loomweight.errors import RecipeError, ShapesDiffer
 from loomweight.merge import plan
 from loomweight.merge.mergekit_names import METHODS
 from loomweight.merge.native import made_by
@@ -89,6 +89,27 @@ def test_reg_mean_takes_a_gram_matrix_a_model() -> None:
     merged = plan(recipe(text), SETS, grams.__getitem__).weights()
     expected = 0.25 * SETS["a"]["model.layers.0.w"] + 0.75 * SETS["b"]["model.layers.0.w"]
     torch.testing.assert_close(merged["model.layers.0.w"], expected)
+
+
+def test_reg_mean_of_weights_that_lie_both_ways() -> None:
+    """GPT-2 with a head: a layout for each kind of layer, by a filter."""
+    torch.manual_seed(0)
+    sets = {name: Weights.of({"h.0.c_fc.weight": torch.randn(3, 5), "lm_head.weight": torch.randn(4, 5)}) for name in "ab"}
+    grams = {
+        f"g{name}": Weights.of({key: (x := torch.randn(9, width)).T @ x for key, width in (("h.0.c_fc.weight", 3), ("lm_head.weight", 5))}) for name in "ab"
+    }
+    text = """
+        merge_method: reg_mean
+        models: [{model: a, parameters: {grams: ga}}, {model: b, parameters: {grams: gb}}]
+        parameters: {keep: 1, layout: LAYOUT}
+    """
+    both = text.replace("LAYOUT", "[{filter: lm_head, value: linear}, {value: conv1d}]")
+    merged = plan(recipe(both), sets, grams.__getitem__).weights()
+    loaded = (grams["ga"], grams["gb"])
+    straight = combine([sets["a"], sets["b"]], rules.RegMean(loaded, keep=1, axes={"h.0.c_fc.weight": 0, "lm_head.weight": 1}))
+    assert all(torch.equal(merged[name], straight[name]) for name in merged)
+    with pytest.raises(ShapesDiffer, match=r"fits the other axis: .* in a recipe a layout with a filter"):
+        plan(recipe(text.replace("LAYOUT", "conv1d")), sets, grams.__getitem__).weights()
 
 
 def test_a_list_of_words_is_no_gradient() -> None:

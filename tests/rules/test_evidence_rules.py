@@ -104,6 +104,41 @@ def test_regmean_reads_conv1d_the_other_way_round() -> None:
         lw.combine(sets, RegMean(tuple(grams), layout="conv1d"))
 
 
+@pytest.mark.parametrize("square", [False, True])
+def test_regmean_of_a_gpt2_with_a_linear_head(square: bool) -> None:
+    """Conv1D weights are (in, out), the head is (out, in); for square ones only `input_axes` can tell. Against the paper's objective."""
+    transformers = pytest.importorskip("transformers")
+    from loomweight.evidence import input_axes, input_grams
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = transformers.pytorch_utils.Conv1D(3 if square else 5, 3)
+            self.head = torch.nn.Linear(3 if square else 5, 3 if square else 4, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.tanh(self.conv(x)))
+
+    torch.manual_seed(3)
+    nets, inputs = [Net().double() for _ in range(2)], [torch.randn(40, 3, dtype=torch.float64) for _ in range(2)]
+    grams = tuple(input_grams(net, [(x,)]) for net, x in zip(nets, inputs, strict=True))
+    assert input_axes(nets[0]) == {"conv.weight": 0, "head.weight": 1}
+    sets = [lw.load(net) for net in nets]
+    merged = lw.combine(sets, RegMean(grams, keep=1.0, axes=input_axes(nets[0])))
+    for name, seen in (("conv.weight", inputs), ("head.weight", [torch.tanh(net.conv(x)) for net, x in zip(nets, inputs, strict=True)])):
+        side = [w[name] if name == "conv.weight" else w[name].T for w in sets]
+        direct = torch.linalg.lstsq(torch.cat(seen), torch.cat([x @ w for x, w in zip(seen, side, strict=True)])).solution
+        found = merged[name] if name == "conv.weight" else merged[name].T
+        torch.testing.assert_close(found, direct.detach(), rtol=1e-6, atol=1e-6)
+    if square:
+        assert not torch.allclose(lw.combine(sets, RegMean(grams, keep=1.0))["conv.weight"], merged["conv.weight"], atol=1e-3)
+    else:
+        with pytest.raises(ShapesDiffer, match=r"tensor 'conv.weight' of shape \(3, 5\) .* fits the other axis: give axes=input_axes\(model\), or in a recipe"):
+            lw.combine(sets, RegMean(grams))
+    with pytest.raises(BadParameter, match=r"1 \(linear\) or 0 \(conv1d\), found \{'x': 2\}"):
+        lw.combine(sets, RegMean(grams, axes={"x": 2}))
+
+
 def test_iso_c_levels_the_singular_values_of_the_sum() -> None:
     sets = draw(3, seed=5, shapes={"w": (6, 4)})
     total = sum(w["w"] for w in sets)

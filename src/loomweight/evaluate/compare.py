@@ -9,7 +9,7 @@ from ..engines import current
 from ..weights import Weights
 from ..weights.algebra import working
 from ..weights.gram import products
-from ..weights.spec import spans
+from ..weights.spec import comparable, spans
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _change(first: Weights, second: Weights, name: str) -> Change:
     reads = [working(weights, name) for weights in (first, second)]
     inner, largest, equal = torch.zeros(3, 3, dtype=torch.float64), 0.0, True
     for lo, hi in spans(first.spec[name].numel):
-        a, b = (read(lo, hi) for read in reads)
+        a, b = (comparable(read(lo, hi)) for read in reads)
         work = torch.promote_types(a.dtype, b.dtype) if a.is_floating_point() else torch.float64
         rows = torch.stack([a.to(work), b.to(work), a.to(work) - b.to(work)])
         inner += products(rows)

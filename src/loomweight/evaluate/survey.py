@@ -8,7 +8,7 @@ import torch
 from ..engines import current
 from ..weights import Weights
 from ..weights.algebra import working
-from ..weights.spec import spans
+from ..weights.spec import comparable, spans
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def _measure(weights: Weights, name: str) -> tuple[int, int, int, float, float, 
     nan = inf = zeros = 0
     square, low, high = 0.0, float("inf"), float("-inf")
     for lo, hi in spans(weights.spec[name].numel):
-        entries = read(lo, hi)
+        entries = comparable(read(lo, hi))
         entries = entries if entries.is_floating_point() else entries.double()
         zeros += hi - lo - int(torch.count_nonzero(entries))
         if not torch.isfinite(entries.sum()):

@@ -41,12 +41,13 @@ def check_shapes(slot: Slot, inputs: Mapping[str, Weights]) -> None:
 
 def check_dtypes(slot: Slot, inputs: Mapping[str, Weights], recipe: Recipe) -> None:
     """Raise `DtypesDiffer` unless all models hold the tensor in one dtype, or in floating ones and the recipe says which to store."""
-    dtypes = {model: inputs[model].spec[name].dtype for model, name in zip(slot.part.models, slot.names, strict=True)}
-    floating = {dtype.is_floating_point for dtype in dtypes.values()}
+    specs = {model: inputs[model].spec[name] for model, name in zip(slot.part.models, slot.names, strict=True)}
+    dtypes = {model: spec.dtype for model, spec in specs.items()}
+    floating = {spec.averages for spec in specs.values()}
     if len(set(dtypes.values())) == 1 or (recipe.dtype and floating == {True}):
         return
     told = ", ".join(f"{str(dtype).removeprefix('torch.')} in {model}" for model, dtype in dtypes.items())
-    advice = "say which the result shall have, `dtype: bfloat16` or another" if floating == {True} else "integers are never averaged, convert one"
+    advice = "say which the result shall have, `dtype: bfloat16` or another" if floating == {True} else "integers and codes are never averaged, convert one"
     raise DtypesDiffer(f"tensor {slot.name!r} has dtypes {told}; {advice}.")
 
 
@@ -81,8 +82,8 @@ def _ties_advice(slot: Slot, inputs: Mapping[str, Weights]) -> str:
     if not own:
         where = " and ".join(model for model, _ in apart)
         return (
-            f"in {where} it is an exact copy of {owner!r}, so nothing is lost without it: leave it out of all models with `drop: [{slot.name}]`, "
-            f"or save {where} with the two names shared (tie_word_embeddings: true)."
+            f"in {where} it is an exact copy of {owner!r}, so nothing is lost without it: leave it out of all models with `drop: [{slot.name}]` "
+            f"and take the config of one that shares it (base_model), or save {where} with the two names shared (tie_word_embeddings: true)."
         )
     return (
         f"in {' and '.join(own)} it differs from {owner!r}: save the models that share it with a tensor of its own "

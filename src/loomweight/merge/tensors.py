@@ -85,5 +85,6 @@ def _of_output(name: str, inputs: Mapping[str, Weights]) -> str:
     own = [model for model, owner in holders.items() if owner is None or not copied(inputs[model], name, owner)]
     if not own:
         owner = next(iter(holders.values()))
-        return f"{name!r} of {listed(holders)} is an exact copy of {owner!r}, which the others share: `drop: [{name}]` leaves the copy out."
+        words = f"{name!r} of {listed(holders)} is an exact copy of {owner!r}, which the others share: `drop: [{name}]` leaves the copy out"
+        return f"{words}; let base_model be one of the others, whose config says so."
     return f"{name!r} of {listed(own)} is not the embedding, so it cannot be dropped: save the other models with an output layer of their own (untied)."

@@ -11,7 +11,7 @@ from ..errors import BadParameter, DtypesDiffer, IntegersDiffer, TooFewSets
 from ..weights import Block, Spec, Weights, cast_to, floating
 from ..weights.algebra import agree
 from ..weights.names import listed
-from ..weights.spec import spans
+from ..weights.spec import CODED, comparable, spans
 from .rule import Rule
 from .sets import Nonfinite, Sets, guarded
 
@@ -31,7 +31,7 @@ def combine(
         sets: `Weights` or state dicts with the same names, shapes and ties.
         rule: see `loomweight.rules`.
         nonfinite: what NaN and Inf in the input do: "raise", "drop" the set (counted against f), or "mask" the entry.
-        integers: integer and boolean tensors are never averaged: they must be "equal", or the "first" set's are taken.
+        integers: integer and boolean tensors, and codes (float4, float8_e8m0fnu), are never averaged: they must be "equal", or the "first" set's are taken.
         dtype: dtype of the result's floating tensors; by default that of the inputs, which must then agree.
         on_drop: called with the number of each set that is dropped, and a tensor in which it holds NaN or Inf.
 
@@ -85,10 +85,11 @@ def _equal(members: list[Weights], name: str) -> Block:
     for lo, hi in spans(spec.numel):
         first = reads[0](lo, hi)
         for other, read in zip(members[1:], reads[1:], strict=True):
-            if not torch.equal(first, read(lo, hi)):
+            if not torch.equal(comparable(first), comparable(read(lo, hi))):
+                what = "codes are never averaged: dequantise the models," if spec.dtype in CODED else "integers are never averaged:"
                 raise IntegersDiffer(
                     f"{str(spec.dtype).removeprefix('torch.')} tensor {name!r} differs between {members[0].label or 'set 0'} and"
-                    f" {other.label or 'another set'}; integers are never averaged: take the first set's (integers='first') or leave it out."
+                    f" {other.label or 'another set'}; {what} take the first set's (integers='first') or leave it out."
                 )
     return reads[0]
 

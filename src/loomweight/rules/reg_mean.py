@@ -4,8 +4,8 @@ Paper: Dataless Knowledge Fusion by Merging Weights of Language Models (2022, ht
 Original code: https://github.com/bloomberg/dataless-model-merging at 92247aec.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 import torch
@@ -30,9 +30,11 @@ class RegMean(Rule):
             (`loomweight.evidence.input_grams`).
         keep: factor of the off-diagonal entries, in [0, 1]; the paper uses 0.9 to 1.
         layout: "linear" for weights stored (out, in), "conv1d" for (in, out) as in GPT-2.
+        axes: weight -> the axis that meets its input, for models that hold both kinds (`loomweight.evidence.input_axes`); what it
+            does not name is as `layout` says.
 
     Raises:
-        BadParameter: `keep` or `layout` out of range, or no layer with evidence.
+        BadParameter: `keep`, `layout` or an axis out of range, or no layer with evidence.
         ShapesDiffer: a Gram matrix does not fit its weight.
 
     >>> from loomweight.rules import combine
@@ -44,6 +46,7 @@ class RegMean(Rule):
     grams: tuple[Weights, ...]
     keep: float = 0.9
     layout: Literal["linear", "conv1d"] = "linear"
+    axes: Mapping[str, int] = field(default_factory=dict)
 
     def check(self, n: int) -> None:
         """Raise unless there is evidence for each set."""
@@ -51,6 +54,8 @@ class RegMean(Rule):
         match(self, self.grams, n)
         if not 0 <= self.keep <= 1 or self.layout not in ("linear", "conv1d"):
             raise BadParameter(f"RegMean: keep must lie in [0, 1] and layout be linear or conv1d, found {self.keep} and {self.layout!r}.")
+        if odd := {name: axis for name, axis in self.axes.items() if axis not in (0, 1)}:
+            raise BadParameter(f"RegMean: the axis that meets a weight's input is 1 (linear) or 0 (conv1d), found {odd}.")
 
     def restricted(self, kept: Sequence[int], n: int) -> Self:
         """Evidence follows the sets."""
@@ -77,14 +82,22 @@ class RegMean(Rule):
         return open_
 
     def _fits(self, name: str, shape: tuple[int, ...]) -> None:
+        axis = self._axis(name)
         for gram in self.grams:
-            width = shape[1 if self.layout == "linear" else 0] if len(shape) == 2 else None
+            width = shape[axis] if len(shape) == 2 else None
             if gram.spec[name].shape != (width, width):
-                found = f"found {gram.spec[name].shape} (layout={self.layout!r})"
-                raise ShapesDiffer(f"tensor {name!r} of shape {shape} needs a Gram matrix of {(width, width)}, {found}.")
+                found = f"found {gram.spec[name].shape} (its input on axis {axis}, layout={self.layout!r})"
+                other = len(shape) == 2 and gram.spec[name].shape == (shape[1 - axis],) * 2
+                hint = "; it fits the other axis: give axes=input_axes(model), or in a recipe a layout with a filter" if other else ""
+                raise ShapesDiffer(f"tensor {name!r} of shape {shape} needs a Gram matrix of {(width, width)}, {found}{hint}.")
+
+    def _axis(self, name: str) -> int:
+        """The axis of a weight that meets its input."""
+        return self.axes.get(name, 1 if self.layout == "linear" else 0)
 
     def _solve(self, name: str, stack: Float[Tensor, "n a b"]) -> Float[Tensor, "a b"]:
-        weights = (stack.transpose(1, 2) if self.layout == "linear" else stack).double()
+        linear = self._axis(name) == 1
+        weights = (stack.transpose(1, 2) if linear else stack).double()
         mean = weights.mean(0)
         grams = torch.stack([gram[name].double() for gram in self.grams])
         if not torch.isfinite(grams).all():
@@ -94,4 +107,4 @@ class RegMean(Rule):
         total = grams.sum(0)
         moved = (grams @ (weights - mean)).sum(0)
         solved = mean + torch.linalg.lstsq(total, moved, driver="gelsd").solution
-        return (solved.T if self.layout == "linear" else solved).to(stack.dtype)
+        return (solved.T if linear else solved).to(stack.dtype)

@@ -141,9 +141,10 @@ def floating(weights: Weights) -> Weights:
 
 
 def refuse_integers(weights: Weights) -> None:
-    """Raise where a set holds integer or boolean tensors, which have no arithmetic here."""
+    """Raise where a set holds integer or boolean tensors, or codes of quantised weights, which have no arithmetic here."""
     if whole := [name for name, spec in weights.spec.items() if not spec.averages]:
-        raise IntegersDiffer(f"integer or boolean tensors have no arithmetic: {listed(whole)}; leave them out with select().")
+        dtypes = ", ".join(sorted({str(weights.spec[name].dtype).removeprefix("torch.") for name in whole}))
+        raise IntegersDiffer(f"integer or boolean tensors and codes ({dtypes}) have no arithmetic: {listed(whole)}; leave them out with select().")
 
 
 def _pairwise(sign: str, left: Weights, right: Weights, function: Callable[..., torch.Tensor]) -> Weights:

@@ -16,6 +16,10 @@ Block = Callable[[int, int], Tensor]
 BLOCK = 1 << 17
 
 
+#: Dtypes that are floating by name and are codes: pairs of 4-bit numbers in one byte, and the exponents that scale blocks of them.
+CODED = frozenset(getattr(torch, name) for name in ("float4_e2m1fn_x2", "float8_e8m0fnu") if hasattr(torch, name))
+
+
 @dataclass(frozen=True)
 class Spec:
     """Shape and dtype of one tensor.
@@ -39,8 +43,8 @@ class Spec:
 
     @property
     def averages(self) -> bool:
-        """True for floating dtypes; integers and booleans are never averaged."""
-        return self.dtype.is_floating_point
+        """True for floating dtypes that have an arithmetic; integers, booleans and codes of quantised weights are never averaged."""
+        return self.dtype.is_floating_point and self.dtype not in CODED
 
     @property
     def work(self) -> torch.dtype:
@@ -58,6 +62,15 @@ def spans(numel: int, size: int = BLOCK) -> Iterator[tuple[int, int]]:
     """
     for lo in range(0, numel, size):
         yield lo, min(lo + size, numel)
+
+
+def comparable(entries: Tensor) -> Tensor:
+    """The entries, codes of quantised weights as the bytes that they are: torch can neither compare nor count those.
+
+    >>> comparable(torch.tensor([1, 2], dtype=torch.uint8).view(torch.float8_e8m0fnu))
+    tensor([1, 2], dtype=torch.uint8)
+    """
+    return entries.view(torch.uint8) if entries.dtype in CODED else entries
 
 
 def cast(entries: Tensor, dtype: torch.dtype, name: str) -> Tensor:

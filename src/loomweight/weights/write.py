@@ -28,7 +28,7 @@ from .lock import claimed
 from .place import Place
 from .reading import Reading
 from .segments import SEGMENT, Segment, cut, ordered
-from .spec import BLOCK, cast
+from .spec import BLOCK, CODED, cast
 from .weights import Weights
 
 Progress = Callable[[int, int], None]
@@ -262,7 +262,7 @@ def _found(descriptor: int, segment: Segment) -> int:
 
 
 def _floating(dtype: torch.dtype | str) -> torch.dtype:
-    known = {str(each).removeprefix("torch."): each for each in CODES if each.is_floating_point}
+    known = {str(each).removeprefix("torch."): each for each in CODES if each.is_floating_point and each not in CODED}
     name = str(dtype).removeprefix("torch.")
     if name not in known:
         raise unknown("floating dtype", name, known)
