@@ -6,4 +6,8 @@ axes carry the same units. Nothing here averages: that is a rule's work.
 
 from .batch_norm import renew_batch_norm as renew_batch_norm
 from .passes import loaded as loaded
+from .refit import outputs_of as outputs_of
+from .refit import refit as refit
 from .repair import repair as repair
+from .assignment import assignment as assignment
+from .weight_matching import weight_matching as weight_matching
