@@ -7,6 +7,8 @@
 tensor([ 0., -4.,  2.])
 """
 
+from .carry import Carry as Carry
+from .carry import UnitMap as UnitMap
 from .clip import Clip as Clip
 from .drop import Drop as Drop
 from .drop_both_ends import DropBothEnds as DropBothEnds
@@ -19,6 +21,8 @@ from .orthogonal import Orthogonal as Orthogonal
 from .per_set import PerSet as PerSet
 from .permute import Permute as Permute
 from .quantise import Quantise as Quantise
+from .rescale import Rescale as Rescale
+from .rescale import balanced as balanced
 from .scale import Scale as Scale
 from .select import Cut as Cut
 from .select import largest as largest
