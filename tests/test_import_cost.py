@@ -30,6 +30,20 @@ def test_nothing_heavy_is_loaded(module: str, allowed: set[str]) -> None:
     assert packages_loaded_by(module) <= allowed
 
 
+USED = """
+import sys
+import loomweight as lw
+assert {"evaluate", "evidence", "search"} <= set(dir(lw))
+assert not {"loomweight.search", "loomweight.evaluate"} & set(sys.modules)
+print(lw.evaluate.barrier.__name__, lw.evidence.fisher.__name__, lw.search.Study.__name__, hasattr(lw, "serach"))
+"""
+
+
+def test_packages_of_later_use_are_there_when_they_are_named() -> None:
+    ran = subprocess.run([sys.executable, "-c", USED], capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == ["barrier", "fisher", "Study", "False"], ran.stderr
+
+
 @pytest.mark.parametrize("heavy", ["yaml", "transformers"])
 def test_that_this_would_be_noticed(tmp_path: Path, heavy: str) -> None:
     """A module that does import one, though only deep inside, is reported."""

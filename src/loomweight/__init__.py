@@ -6,6 +6,10 @@
 tensor([2., 3.])
 """
 
+from importlib import import_module as _import_module
+from types import ModuleType as _Module
+from typing import TYPE_CHECKING as _CHECKING
+
 import torch as torch
 
 from . import align as align
@@ -26,4 +30,23 @@ from .weights.gram import dot as dot
 from .weights.gram import gram as gram
 from .weights.gram import norm as norm
 
+if _CHECKING:
+    from . import evaluate as evaluate
+    from . import evidence as evidence
+    from . import search as search
+
 __version__ = "0.1.0"
+
+_WHEN_USED = ("evaluate", "evidence", "search")
+
+
+def __getattr__(name: str) -> _Module:
+    """The packages that are loaded when they are first named, so that `import loomweight` stays quick."""
+    if name in _WHEN_USED:
+        return _import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All names, those of packages that are not loaded yet too."""
+    return sorted({*globals(), *_WHEN_USED})

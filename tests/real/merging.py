@@ -39,9 +39,22 @@ def loaded(kind: type, folder: Path) -> Any:
 
 
 def by_hand(models: list[Any], formula: Formula) -> dict[str, Tensor]:
-    """The formula over state dicts, entry by entry, in float64 and rounded at the end."""
+    """The formula over state dicts, tensor by tensor as they are stored, in float64 and rounded at the end."""
     states = [model.state_dict() for model in models]
-    return {name: formula(*(state[name].double() for state in states)).to(first.dtype) for name, first in states[0].items()}
+    return {name: as_stored(name, formula)(*(state[name].double() for state in states)).to(first.dtype) for name, first in states[0].items()}
+
+
+def as_stored(name: str, formula: Formula) -> Formula:
+    """Transformers fuses a layer's experts, and each one's gate and up, when it loads; files hold them one by one."""
+    if ".experts." not in name:
+        return formula
+    halves = 2 if "gate_up" in name else 1
+
+    def fused(*tensors: Tensor) -> Tensor:
+        experts = zip(*tensors, strict=True)
+        return torch.stack([torch.cat([formula(*parts) for parts in zip(*(e.chunk(halves) for e in expert), strict=True)]) for expert in experts])
+
+    return fused
 
 
 def with_state(model: Any, state: Mapping[str, Tensor]) -> Any:

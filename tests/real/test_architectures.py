@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 from torch import Tensor
 from torch.testing import assert_close
@@ -31,6 +32,16 @@ TASK = """
 """
 
 
+TIES = """
+    merge_method: ties
+    base_model: base
+    models:
+      - {model: one, parameters: {weight: 0.6, density: 0.5}}
+      - {model: two, parameters: {weight: 0.9, density: 0.25}}
+    parameters: {lambda: 0.8, normalize: true}
+"""
+
+
 def linear(base: Tensor, one: Tensor, two: Tensor) -> Tensor:
     return (base + 2 * one + 3 * two) / 6
 
@@ -39,8 +50,25 @@ def task(base: Tensor, one: Tensor, two: Tensor) -> Tensor:
     return base + 0.8 * (0.6 * (one - base) + 0.9 * (two - base))
 
 
+def ties(base: Tensor, one: Tensor, two: Tensor) -> Tensor:
+    """Trim each difference to its largest entries, elect the sign of the weighted sum, average those that agree."""
+    parts = [weight * trimmed(tuned - base, density) for tuned, weight, density in ((one, 0.6, 0.5), (two, 0.9, 0.25))]
+    elected = torch.where(sum(parts) >= 0, 1.0, -1.0)
+    agree = [part.sign() == elected for part in parts]
+    total = sum(part * same for part, same in zip(parts, agree, strict=True))
+    weights = sum(weight * same for weight, same in zip((0.6, 0.9), agree, strict=True))
+    return base + 0.8 * total / weights.where(weights > 0, 1)
+
+
+def trimmed(difference: Tensor, density: float) -> Tensor:
+    """The largest int(density * n) entries by magnitude, which are all different here, and never none."""
+    flat = difference.flatten()
+    kept = flat.abs().argsort(descending=True)[: max(1, int(density * flat.numel()))]
+    return torch.zeros_like(flat).scatter(0, kept, flat[kept]).reshape(difference.shape)
+
+
 @every
-@pytest.mark.parametrize(("recipe", "formula"), [(LINEAR, linear), (TASK, task)], ids=["linear", "task_arithmetic"])
+@pytest.mark.parametrize(("recipe", "formula"), [(LINEAR, linear), (TASK, task), (TIES, ties)], ids=["linear", "task_arithmetic", "ties"])
 def test_the_merge_answers_as_the_merge_by_hand(tmp_path: Path, architecture: Architecture, recipe: str, formula) -> None:
     models = {"base": architecture.base, "one": architecture.tuned(1), "two": architecture.tuned(2)}
     saved(tmp_path, models)
