@@ -19,7 +19,7 @@ Gain = NDArray[np.float64]
 Order = NDArray[np.int64]
 
 
-def assignment(similarity: Float[Tensor, "*batch n n"]) -> Tensor:
+def assignment(similarity: Float[Tensor, "*batch places units"]) -> Tensor:
     """The order that makes sum_i similarity[i, order[i]] largest; a batch has an order for each of its matrices.
 
     Where several orders reach the largest sum, units stay: if the identity is among them it is taken, and units whose columns
