@@ -36,9 +36,12 @@ def expressed(solution: Solution, consumed: set[tuple[str, int]], shapes: Mappin
         eaten = [axis for axis in range(len(shape)) if (name, axis) in consumed]
         layouts[name] = Layout(rows, eaten[0] if len(eaten) == 1 else None)
     spaces = {}
+    parents = {parent for found in solution.spaces for parent in found.within}
     for number, found in enumerate(solution.spaces):
         if number in names:
-            spaces[names[number]] = Space(names[number], found.size, tuple(names[parent] for parent in found.within), found.scales and not found.within)
+            spaces[names[number]] = Space(
+                names[number], found.size, tuple(names[parent] for parent in found.within), found.scales and not found.within and number not in parents
+            )
     return Axes(spaces, layouts), set()
 
 
@@ -123,5 +126,3 @@ def _named(
             name, count = f"{base}_{count}", count + 1
         names[number] = name
     return names
-
-

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .labels import Act, Ids, Ledger, depends, tight, unique_labels
+from .scales import note_product
 
 
 def meet(ledger: Ledger, *acts: Act) -> Act:
@@ -67,8 +68,10 @@ def contract(ledger: Ledger, x: Act, y: Act, axes: Sequence[int], hint: str = "h
     for ids in _raised(eater, ndim) if eater.stored else ():
         if set(depends(ids)) & {axis % ndim for axis in axes}:
             consume(ledger, str(eater.stored), ids)
+    wide = [Act((1,) * (ndim - len(act.shape)) + act.shape, tuple(_raised(act, ndim)), act.stored) for act in (x, y)]
+    note_product(ledger, *wide, [axis % ndim for axis in axes])
     shape = meet(ledger, x, y).shape
-    return reduce(ledger, Act(shape, unique_labels([*_raised(x, ndim), *_raised(y, ndim)])), axes, hint=hint)
+    return reduce(ledger, Act(shape, unique_labels([ids for act in wide for ids in act.labels])), axes, hint=hint)
 
 
 def consume(ledger: Ledger, stored: str, ids: Ids) -> None:
@@ -77,6 +80,7 @@ def consume(ledger: Ledger, stored: str, ids: Ids) -> None:
     for (name, axis), slots in ledger.slots.items():
         if name == stored and slots.size and slots[0] <= wanted <= slots[-1]:
             ledger.consumed.add((name, axis))
+            ledger.eaten[name, axis] += 1
 
 
 def joined(ledger: Ledger, acts: Sequence[Act], axis: int) -> Act:

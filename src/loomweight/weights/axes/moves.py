@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .call import Call, Made
-from .labels import Act, Ids, Ledger, tight
+from .labels import Act, Ids, Ledger
 from .meeting import joined, reshaped
 
 
@@ -122,15 +122,23 @@ def stack(ledger: Ledger, call: Call) -> Made:
 
 
 def pad(ledger: Ledger, call: Call) -> Made:
-    """Constant entries before and after."""
+    """Constant entries before and after: along the other axes they are the same for every unit."""
     act, sizes = call.act, call["pad"]
+    if min(sizes) < 0:
+        return None
     for step in range(len(sizes) // 2):
-        axis = len(act.shape) - 1 - step
-        before, after = ([Act(tuple(size if i == axis else n for i, n in enumerate(act.shape)))] if size > 0 else [] for size in sizes[2 * step : 2 * step + 2])
-        if min(sizes[2 * step : 2 * step + 2]) < 0:
-            return None
-        act = joined(ledger, [*before, act, *after], axis) if before or after else act
+        axis, count = len(act.shape) - 1 - step, sizes[2 * step : 2 * step + 2]
+        ends = [ledger.fresh(size).reshape([-1 if i == axis else 1 for i in range(len(act.shape))]) for size in count]
+        ledger.frozen += [(ids.ravel(), "") for ids in ends]
+        moved = [_framed(ids, ends, axis) if ids.shape[axis] > 1 else ids for ids in act.labels]
+        act = Act(tuple(n + sum(count) * (i == axis) for i, n in enumerate(act.shape)), tuple(moved))
     return act
+
+
+def _framed(ids: Ids, ends: Sequence[Ids], axis: int) -> Ids:
+    """An array between two others, which are repeated along its other axes."""
+    before, after = (np.broadcast_to(end, [end.shape[i] if i == axis else n for i, n in enumerate(ids.shape)]) for end in ends)
+    return np.concatenate([before, ids, after], axis)
 
 
 def constant(ledger: Ledger, call: Call) -> Made:

@@ -105,6 +105,7 @@ def spatial(ledger: Ledger, x: Act, sizes: Sequence[int]) -> Act:
         if any(size > 1 for size in ids.shape[lead:]):
             if any(size > 1 for size in ids.shape[:lead]):
                 ledger.frozen.append((ids.ravel(), "channels and positions are mixed"))
+                kept += ledger.fixed([*ids.shape[:lead], *[1] * len(sizes)]).labels
         else:
             kept.append(ids)
     shape = (*x.shape[:lead], *sizes)

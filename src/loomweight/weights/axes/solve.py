@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .labels import Ids, Ledger
+from .scales import made_and_consumed
 
 #: a unit's place: space number -> index
 Coordinates = Mapping[int, int]
@@ -70,7 +71,8 @@ class _Units:
         for ids, why in ledger.frozen:
             for unit in np.unique(self.root[ids]).tolist():
                 self.fixed[unit] = self.fixed.get(unit) or why
-        self.unscaled = set(np.unique(self.root[np.concatenate(ledger.unscaled)]).tolist()) if ledger.unscaled else set()
+        made_and_consumed(ledger)
+        self.unscaled = self._and_coarser(np.unique(self.root[np.concatenate([np.empty(0, np.int64), *ledger.unscaled])]).tolist())
         self.hints = {int(self.root[unit]): hint for unit, hint in ledger.hints.items()}
         self.first: dict[int, tuple[int, int]] = {}
         for number, ids in enumerate(self.slots.values()):
@@ -114,15 +116,18 @@ class _Units:
 
     def _all_fixed(self, extra: set[int]) -> set[int]:
         """Fixed units, and all that is coarser than one of them."""
-        todo, fixed = [*self.fixed, *extra], set()
         for unit in extra:
             self.fixed.setdefault(unit, "its units are put together in a way that no table can say")
+        return self._and_coarser([*self.fixed, *extra])
+
+    def _and_coarser(self, units: list[int]) -> set[int]:
+        todo, found = list(units), set()
         while todo:
             unit = todo.pop()
-            if unit not in fixed:
-                fixed.add(unit)
+            if unit not in found:
+                found.add(unit)
                 todo += self.up[unit]
-        return fixed
+        return found
 
     def _colours(self, fixed: set[int]) -> dict[int, int]:
         """Units with the same colour have the same places in the same tensors, and so have all that are coarser or finer."""

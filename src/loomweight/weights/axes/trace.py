@@ -16,6 +16,7 @@ from .moves import MOVES, constant
 from .points import POINTS, UNTAGGED, pointwise
 from .products import PRODUCTS
 from .recurrent import RECURRENT
+from .scales import note_scales
 
 HANDLERS: Mapping[str, Handler] = {**MOVES, **POINTS, **PRODUCTS, **RECURRENT}
 
@@ -80,6 +81,8 @@ class Walk:
         made = self._handled(node, call) if call.shapes else None
         if call.shapes and (made is None or [act.shape for act in take_all(made)] != list(call.shapes)):
             made = self._unknown(node, call, alive)
+        if call.acts:
+            note_scales(self.ledger, call, take_all(made))
         self.values[node] = made
         if node.target._schema.is_mutable and isinstance(made, Act):
             self.values[node.args[0]] = made  # type: ignore[index]
