@@ -1,10 +1,11 @@
 """What follows when activations meet entry by entry, when an axis is summed away, and when one is multiplied with the other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .labels import Act, Ids, Ledger, depends, tight, unique_labels
+from .labels import Act, Ids, Ledger, depends, tight
+from .relations import gathered, pinned, relate
 from .scales import note_product
 
 
@@ -23,11 +24,11 @@ def _meet(ledger: Ledger, x: Act, y: Act) -> Act:
     for i, a in enumerate(mine):
         for j, b in enumerate(yours):
             if set(depends(a)) & set(depends(b)):
-                keep_a, keep_b = ledger.relate(a, b)
+                keep_a, keep_b = relate(ledger, a, b)
                 keep_mine[i] &= keep_a or not keep_yours[j]
                 keep_yours[j] &= keep_b or not keep_mine[i]
     kept = [ids for ids, keep in (*zip(mine, keep_mine, strict=True), *zip(yours, keep_yours, strict=True)) if keep]
-    return Act(shape, unique_labels(kept))
+    return Act(shape, ledger.kept(kept))
 
 
 def _raised(act: Act, ndim: int) -> list[Ids]:
@@ -40,7 +41,7 @@ def reduce(ledger: Ledger, x: Act, axes: Sequence[int], keepdim: bool = False, h
     axes = sorted(axis % len(x.shape) for axis in axes)
     labels = [part for ids in x.labels if (part := _gathered(ledger, ids, axes, hint)) is not None]
     shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
-    result = Act(tuple(shape), unique_labels(labels))
+    result = Act(tuple(shape), ledger.kept(labels))
     if keepdim:
         return result
     kept = [size for axis, size in enumerate(shape) if axis not in axes]
@@ -51,8 +52,46 @@ def _gathered(ledger: Ledger, ids: Ids, axes: Sequence[int], hint: str) -> Ids |
     """The coarse units, one for each place along the other axes; None where none are left."""
     if not set(depends(ids)) & set(axes):
         return ids
-    coarse = tight(ledger.gathered(ids, axes, hint))
+    coarse = tight(gathered(ledger, ids, axes, hint))
     return coarse if coarse.size > 1 else None
+
+
+def settled(ledger: Ledger, x: Act, axes: Sequence[int], why: str = "") -> Act:
+    """Something that treats the entries along these axes by their places (windows, look-ups, sorting): size 1 along them is left."""
+    axes = sorted({axis % len(x.shape) for axis in axes})
+    labels = []
+    for ids in x.labels:
+        ids = tight(pinned(ledger, ids, axes, why))
+        labels += [ids] if ids.size > 1 else []
+    return Act(tuple(1 if axis in axes else size for axis, size in enumerate(x.shape)), ledger.kept(labels), x.stored)
+
+
+def placed(ledger: Ledger, x: Act, axes: Sequence[int], shape: Sequence[int]) -> Act:
+    """New places along axes where there was nothing; they are no units."""
+    axes = {axis % len(shape) for axis in axes}
+    new = ledger.fixed([size if axis in axes else 1 for axis, size in enumerate(shape)])
+    return Act(tuple(shape), (*x.labels, *new.labels))
+
+
+def along(ledger: Ledger, x: Act, axes: Sequence[int], why: str = "") -> Act:
+    """Entries along these axes are worked on by their places, and have places afterwards (cumulative sums, sorting): the shape stays."""
+    return placed(ledger, settled(ledger, x, axes, why), axes, x.shape)
+
+
+def part(ledger: Ledger, x: Act, move: Callable[[Ids], Ids], shape: Sequence[int]) -> Act:
+    """A move that leaves entries out: what was every one with every one may not be so any longer."""
+    made = x.moved(move, shape)
+    entwined(ledger, made.labels)
+    return made
+
+
+def entwined(ledger: Ledger, labels: Sequence[Ids]) -> None:
+    """Relate the arrays of one activation to one another."""
+    varied = [ids for ids in labels if ids.size > 1]
+    for i, a in enumerate(varied):
+        for b in varied[:i]:
+            if set(depends(a)) & set(depends(b)):
+                relate(ledger, b, a)
 
 
 def couple(ledger: Ledger, x: Act, axes: Sequence[int], hint: str = "heads") -> Act:
@@ -71,7 +110,7 @@ def contract(ledger: Ledger, x: Act, y: Act, axes: Sequence[int], hint: str = "h
     wide = [Act((1,) * (ndim - len(act.shape)) + act.shape, tuple(_raised(act, ndim)), act.stored) for act in (x, y)]
     note_product(ledger, *wide, [axis % ndim for axis in axes])
     shape = meet(ledger, x, y).shape
-    return reduce(ledger, Act(shape, unique_labels([ids for act in wide for ids in act.labels])), axes, hint=hint)
+    return reduce(ledger, Act(shape, ledger.kept([ids for act in wide for ids in act.labels])), axes, hint=hint)
 
 
 def consume(ledger: Ledger, stored: str, ids: Ids) -> None:
@@ -90,30 +129,39 @@ def joined(ledger: Ledger, acts: Sequence[Act], axis: int) -> Act:
     acts = [act for act in acts if len(act.shape) == ndim and act.shape[axis]]
     size = sum(act.shape[axis] for act in acts)
     shape = tuple(size if i == axis else n for i, n in enumerate(acts[0].shape))
+
     def held(ids: Ids) -> bool:
         return ids.shape[axis] > 1 or not ledger.are_places(ids)
 
-    along = [[ids for ids in act.labels if held(ids)] for act in acts]
     beside = [Act((*act.shape[:axis], 1, *act.shape[axis + 1 :]), tuple(ids for ids in act.labels if not held(ids))) for act in acts]
     around = meet(ledger, *beside)
     marks = [ledger.fresh(1) for _ in acts]
     for mark in marks:
         ledger.frozen.append((mark, ""))
-    lines = [_line(along, acts, marks, axis, row) for row in range(max((len(part) for part in along), default=0))]
+    parts = [_by_kind([ids for ids in act.labels if held(ids)], axis) for act in acts]
+    lines = [_line([part.get(kind) for part in parts], acts, marks, axis) for kind in dict.fromkeys(kind for part in parts for kind in part)]
     segment = np.concatenate([np.full(act.shape[axis], mark[0]) for act, mark in zip(acts, marks, strict=True)])
     segment = segment.reshape([size if i == axis else 1 for i in range(ndim)])
-    return Act(shape, unique_labels([*map(tight, lines), tight(segment), *around.labels]))
+    new = [*map(tight, lines), tight(segment)]
+    entwined(ledger, new)
+    return Act(shape, ledger.kept([*new, *around.labels]))
 
 
-def _line(along: Sequence[Sequence[Ids]], acts: Sequence[Act], marks: Sequence[Ids], axis: int, row: int) -> Ids:
-    """The row-th label array of every part, one after another."""
-    parts = []
-    for arrays, act, mark in zip(along, acts, marks, strict=True):
-        none = np.full([act.shape[axis] if i == axis else 1 for i in range(len(act.shape))], mark[0])
-        parts.append(arrays[row] if row < len(arrays) else none)
-    sizes = [max(part.shape[i] for part in parts) for i in range(parts[0].ndim)]
-    counts = [act.shape[axis] for act in acts]
-    wide = [np.broadcast_to(part, [count if i == axis else sizes[i] for i in range(part.ndim)]) for part, count in zip(parts, counts, strict=True)]
+def _by_kind(labels: Sequence[Ids], axis: int) -> dict[tuple[tuple[int, ...], int], Ids]:
+    """Arrays by the other axes along which they vary, so that like follows like."""
+    found: dict[tuple[tuple[int, ...], int], Ids] = {}
+    for ids in labels:
+        others = tuple(other for other in depends(ids) if other != axis)
+        found[others, sum(kind == others for kind, _ in found)] = ids
+    return found
+
+
+def _line(arrays: Sequence[Ids | None], acts: Sequence[Act], marks: Sequence[Ids], axis: int) -> Ids:
+    """One label array of every part, one after another; where a part has none, its mark."""
+    ndim, counts = len(acts[0].shape), [act.shape[axis] for act in acts]
+    parts = [np.full((1,) * ndim, mark[0]) if array is None else array for array, mark in zip(arrays, marks, strict=True)]
+    sizes = [max(part.shape[i] for part in parts) for i in range(ndim)]
+    wide = [np.broadcast_to(part, [count if i == axis else sizes[i] for i in range(ndim)]) for part, count in zip(parts, counts, strict=True)]
     return np.concatenate(wide, axis)
 
 

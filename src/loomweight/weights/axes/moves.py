@@ -6,7 +6,7 @@ import numpy as np
 
 from .call import Call, Made
 from .labels import Act, Ids, Ledger
-from .meeting import joined, reshaped
+from .meeting import entwined, joined, part, placed, reshaped, settled
 
 
 def same(ledger: Ledger, call: Call) -> Made:
@@ -64,24 +64,24 @@ def repeat_interleave(ledger: Ledger, call: Call) -> Made:
 
 def slice_(ledger: Ledger, call: Call) -> Made:
     """Every step-th entry from start to end."""
-    return _cut(call.act, call["dim"], slice(call["start"], call["end"], call["step"]), call.shape)
+    return _cut(ledger, call.act, call["dim"], slice(call["start"], call["end"], call["step"]), call.shape)
 
 
 def narrow(ledger: Ledger, call: Call) -> Made:
     """`length` entries from start."""
-    return _cut(call.act, call["dim"], slice(call["start"], call["start"] + call["length"]), call.shape)
+    return _cut(ledger, call.act, call["dim"], slice(call["start"], call["start"] + call["length"]), call.shape)
 
 
-def _cut(act: Act, axis: int, part: slice, shape: Sequence[int]) -> Act:
+def _cut(ledger: Ledger, act: Act, axis: int, piece: slice, shape: Sequence[int]) -> Act:
     where = [slice(None)] * len(act.shape)
-    where[axis] = part
-    return act.moved(lambda ids: ids[tuple(where)] if ids.shape[axis] > 1 else ids, shape)
+    where[axis] = piece
+    return part(ledger, act, lambda ids: ids[tuple(where)] if ids.shape[axis] > 1 else ids, shape)
 
 
 def select(ledger: Ledger, call: Call) -> Made:
     """One entry of an axis, which goes."""
     axis, index = call["dim"], call["index"]
-    return call.act.moved(lambda ids: ids.take(index if ids.shape[axis] > 1 else 0, axis), call.shape)
+    return part(ledger, call.act, lambda ids: ids.take(index if ids.shape[axis] > 1 else 0, axis), call.shape)
 
 
 def flip(ledger: Ledger, call: Call) -> Made:
@@ -98,7 +98,7 @@ def split(ledger: Ledger, call: Call) -> Made:
     """Parts along an axis, of the sizes that the results have."""
     axis, begin, parts = call["dim"], 0, []
     for shape in call.shapes:
-        parts.append(_cut(call.act, axis, slice(begin, begin + shape[axis]), shape))
+        parts.append(_cut(ledger, call.act, axis, slice(begin, begin + shape[axis]), shape))
         begin += shape[axis]
     return tuple(parts)
 
@@ -106,7 +106,7 @@ def split(ledger: Ledger, call: Call) -> Made:
 def unbind(ledger: Ledger, call: Call) -> Made:
     """Every entry of an axis alone."""
     axis = call["dim"]
-    return tuple(call.act.moved(lambda ids, i=i: ids.take(i if ids.shape[axis] > 1 else 0, axis), shape) for i, shape in enumerate(call.shapes))
+    return tuple(part(ledger, call.act, lambda ids, i=i: ids.take(i if ids.shape[axis] > 1 else 0, axis), shape) for i, shape in enumerate(call.shapes))
 
 
 def cat(ledger: Ledger, call: Call) -> Made:
@@ -124,21 +124,29 @@ def stack(ledger: Ledger, call: Call) -> Made:
 def pad(ledger: Ledger, call: Call) -> Made:
     """Constant entries before and after: along the other axes they are the same for every unit."""
     act, sizes = call.act, call["pad"]
-    if min(sizes) < 0:
+    if min(sizes) < 0 or call.given.get("mode", "constant") != "constant":
         return None
     for step in range(len(sizes) // 2):
-        axis, count = len(act.shape) - 1 - step, sizes[2 * step : 2 * step + 2]
-        ends = [ledger.fresh(size).reshape([-1 if i == axis else 1 for i in range(len(act.shape))]) for size in count]
-        ledger.frozen += [(ids.ravel(), "") for ids in ends]
-        moved = [_framed(ids, ends, axis) if ids.shape[axis] > 1 else ids for ids in act.labels]
-        act = Act(tuple(n + sum(count) * (i == axis) for i, n in enumerate(act.shape)), tuple(moved))
+        axis, (before, after) = len(act.shape) - 1 - step, sizes[2 * step : 2 * step + 2]
+        if before or after:
+            act = _framed(ledger, act, axis, before, after)
     return act
 
 
-def _framed(ids: Ids, ends: Sequence[Ids], axis: int) -> Ids:
-    """An array between two others, which are repeated along its other axes."""
-    before, after = (np.broadcast_to(end, [end.shape[i] if i == axis else n for i, n in enumerate(ids.shape)]) for end in ends)
-    return np.concatenate([before, ids, after], axis)
+def _framed(ledger: Ledger, act: Act, axis: int, before: int, after: int) -> Act:
+    """An activation between constant entries, which are places of their own."""
+    ends = ledger.fresh(before + after + 1)
+    ledger.frozen.append((ends, ""))
+    line = [-1 if i == axis else 1 for i in range(len(act.shape))]
+    first, middle, last = (ids.reshape(line) for ids in np.split(ends, [before, before + 1]))
+
+    def between(ids: Ids) -> Ids:
+        return np.concatenate([np.broadcast_to(end, [end.shape[i] if i == axis else n for i, n in enumerate(ids.shape)]) for end in (first, ids, last)], axis)
+
+    labels = [between(ids) for ids in act.labels if ids.shape[axis] > 1] + [between(np.repeat(middle, act.shape[axis], axis))]
+    entwined(ledger, labels)
+    rest = [ids for ids in act.labels if ids.shape[axis] == 1]
+    return Act(tuple(n + (before + after) * (i == axis) for i, n in enumerate(act.shape)), ledger.kept([*labels, *rest]))
 
 
 def constant(ledger: Ledger, call: Call) -> Made:
@@ -155,18 +163,18 @@ def copy(ledger: Ledger, call: Call) -> Made:
 
 def scatter(ledger: Ledger, call: Call) -> Made:
     """The first with a part of an axis replaced by the second."""
-    act, part, axis = call["self"], call["src"], call["dim"] % len(call.shape)
+    act, new, axis = call["self"], call["src"], call["dim"] % len(call.shape)
     size = call.shape[axis]
     if "index" in call.given:
         begin = call["index"] % size
-        end, part = begin + 1, reshaped(part, [1 if i == axis else n for i, n in enumerate(call.shape)])
+        end, new = begin + 1, reshaped(new, [1 if i == axis else n for i, n in enumerate(call.shape)])
     else:
         begin, end, step = slice(call["start"], call["end"], call["step"]).indices(size)
         if step != 1:
             return None
     pieces = [(0, begin), (end, size)]
-    before, after = ([_cut(act, axis, slice(a, b), [b - a if i == axis else n for i, n in enumerate(call.shape)])] if b > a else [] for a, b in pieces)
-    return joined(ledger, [*before, part, *after], axis) if before or after else part
+    before, after = ([_cut(ledger, act, axis, slice(a, b), [b - a if i == axis else n for i, n in enumerate(call.shape)])] if b > a else [] for a, b in pieces)
+    return joined(ledger, [*before, new, *after], axis) if before or after else new
 
 
 def pixel_shuffle(ledger: Ledger, call: Call) -> Made:

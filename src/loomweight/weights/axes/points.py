@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from .call import Call, Made
 from .labels import Act, Ledger
-from .meeting import couple, meet, reduce, reshaped
+from .meeting import couple, meet, placed, reduce, reshaped, settled
 
 #: f(c x) = c f(x) for c > 0, or a sum of such
 #: entry by entry too, though some of their overloads do not say so
@@ -99,18 +99,8 @@ def _as_channels(act: Act, ndim: int) -> Act:
 
 def spatial(ledger: Ledger, x: Act, sizes: Sequence[int]) -> Act:
     """The activation with other trailing axes, whose entries are positions: pooling, resizing."""
-    lead = len(x.shape) - len(sizes)
-    kept = []
-    for ids in x.labels:
-        if any(size > 1 for size in ids.shape[lead:]):
-            if any(size > 1 for size in ids.shape[:lead]):
-                ledger.frozen.append((ids.ravel(), "channels and positions are mixed"))
-                kept += ledger.fixed([*ids.shape[:lead], *[1] * len(sizes)]).labels
-        else:
-            kept.append(ids)
-    shape = (*x.shape[:lead], *sizes)
-    new = ledger.fixed([1] * lead + list(sizes))
-    return Act(shape, (*kept, *new.labels))
+    axes = range(len(x.shape) - len(sizes), len(x.shape))
+    return placed(ledger, settled(ledger, x, axes), axes, (*x.shape[: axes.start], *sizes))
 
 
 def pooling(ledger: Ledger, call: Call) -> Made:

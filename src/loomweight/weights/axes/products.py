@@ -2,8 +2,7 @@
 
 from .call import Call, Made
 from .labels import Act, Ledger
-from .meeting import contract, couple, meet, reduce, reshaped
-from .points import spatial
+from .meeting import contract, couple, meet, placed, reduce, reshaped, settled
 
 
 def linear(ledger: Ledger, call: Call) -> Made:
@@ -59,44 +58,44 @@ def _lettered(act: Act, term: str, letters: list[str]) -> Act:
 
 def convolution(ledger: Ledger, call: Call) -> Made:
     """Channels to channels, in groups; positions to positions."""
-    x, weight, groups = call["input"], call["weight"], call["groups"]
-    if isinstance(call.given.get("padding"), str) or len(x.shape) == len(weight.shape):
-        ledger.freeze(weight, "", range(2, len(weight.shape)))
-        turned = "transpose" in call.name or bool(call.given.get("transposed"))
-        channels = spatial(ledger, x, [1] * (len(x.shape) - 2))
-        flat = Act(channels.shape[:2], tuple(ids.reshape(ids.shape[:2]) for ids in channels.labels))
-        made = _transposed(ledger, flat, weight, groups) if turned else _plain(ledger, flat, weight, groups)
-        if isinstance(call.given.get("bias"), Act):
-            made = meet(ledger, made, call["bias"])
-        wide = reshaped(made, (*made.shape, *[1] * (len(call.shape) - 2)))
-        return spatial(ledger, wide, call.shape[2:])
-    return None
+    x, weight = call["input"], call["weight"]
+    if len(x.shape) != len(weight.shape):
+        return None
+    kernel = range(2, len(weight.shape))
+    turned = "transpose" in call.name or bool(call.given.get("transposed"))
+    channels, square = _flat(settled(ledger, x, kernel)), _flat(settled(ledger, weight, kernel))
+    made = (_transposed if turned else _plain)(ledger, channels, square, call["groups"])
+    if isinstance(call.given.get("bias"), Act):
+        made = meet(ledger, made, call["bias"])
+    wide = reshaped(made, (*made.shape, *[1] * len(kernel)))
+    return placed(ledger, wide, kernel, call.shape)
+
+
+def _flat(act: Act) -> Act:
+    """The first two axes of an activation whose others have size 1."""
+    return reshaped(act, act.shape[:2])
 
 
 def _plain(ledger: Ledger, x: Act, weight: Act, groups: int) -> Act:
-    """Weight (out, in / groups, *kernel)."""
-    outs, ins = weight.shape[:2]
-    flat = Act(weight.shape[:2], tuple(ids.reshape(ids.shape[:2]) for ids in weight.labels if max(ids.shape[2:], default=1) == 1), weight.stored)
-    made = contract(ledger, reshaped(x, (x.shape[0], groups, 1, ins)), reshaped(flat, (1, groups, outs // groups, ins)), [3], "groups")
+    """Weight (out, in / groups)."""
+    outs, ins = weight.shape
+    made = contract(ledger, reshaped(x, (x.shape[0], groups, 1, ins)), reshaped(weight, (1, groups, outs // groups, ins)), [3], "groups")
     return reshaped(made, (x.shape[0], outs))
 
 
 def _transposed(ledger: Ledger, x: Act, weight: Act, groups: int) -> Act:
-    """Weight (in, out / groups, *kernel)."""
-    ins, outs = weight.shape[:2]
-    flat = Act(weight.shape[:2], tuple(ids.reshape(ids.shape[:2]) for ids in weight.labels if max(ids.shape[2:], default=1) == 1), weight.stored)
-    made = contract(ledger, reshaped(x, (x.shape[0], groups, ins // groups, 1)), reshaped(flat, (1, groups, ins // groups, outs)), [2], "groups")
+    """Weight (in, out / groups)."""
+    ins, outs = weight.shape
+    made = contract(ledger, reshaped(x, (x.shape[0], groups, ins // groups, 1)), reshaped(weight, (1, groups, ins // groups, outs)), [2], "groups")
     return reshaped(made, (x.shape[0], groups * outs))
 
 
 def embedding(ledger: Ledger, call: Call) -> Made:
     """Rows looked up by number: rows are no units, columns are."""
-    table, where = call["weight"], call["indices"]
-    ledger.freeze(table, "", [0])
-    columns = [ids.reshape((1,) * len(where.shape) + (ids.shape[1],)) for ids in table.labels if ids.shape[0] == 1]
-    places = [ids.reshape((*ids.shape, 1)) for ids in where.labels]
+    table, where = settled(ledger, call["weight"], [0]), call["indices"]
     ledger.freeze(where, "it is used to look up rows")
-    return Act(call.shape, (*places, *columns))
+    columns = [ids.reshape((1,) * len(where.shape) + (ids.shape[1],)) for ids in table.labels]
+    return placed(ledger, Act(call.shape, tuple(columns)), range(len(where.shape)), call.shape)
 
 
 def attention(ledger: Ledger, call: Call) -> Made:
