@@ -4,14 +4,23 @@ Each method returns an edit (1 -> 1) that maps the weights of one network into t
 axes carry the same units. Nothing here averages: that is a rule's work.
 """
 
+from .activation_costs import Network as Network
+from .activation_costs import activation_costs as activation_costs
 from .assignment import assignment as assignment
 from .batch_norm import renew_batch_norm as renew_batch_norm
 from .features import Fit as Fit
+from .many import between as between
+from .many import match_cycle_consistent as match_cycle_consistent
+from .many import match_to_mean as match_to_mean
+from .many import match_to_reference as match_to_reference
+from .ot_fusion import ot_align_all as ot_align_all
+from .ot_fusion import ot_fusion as ot_fusion
 from .passes import loaded as loaded
 from .pleas import Merged as Merged
 from .pleas import pleas as pleas
 from .refit import outputs_of as outputs_of
 from .refit import refit as refit
 from .repair import repair as repair
+from .transport import Transport as Transport
 from .weight_matching import weight_matching as weight_matching
 from .widths import Size as Size
