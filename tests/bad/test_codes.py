@@ -62,7 +62,13 @@ def test_where_they_are_equal_they_are_copied_and_the_rest_is_merged(dtype: torc
 def test_they_are_no_numbers_beside_numbers(dtype: torch.dtype, capsys: pytest.CaptureFixture[str]) -> None:
     saved(dtype, 100, 100)
     lw.save({"mlp.scales": torch.ones(8), "norm.weight": torch.ones(2)}, "b.safetensors", overwrite=True)
-    refused(capsys, "merge", recipe(LINEAR + "dtype: float32\n"), "out", says=r"tensor 'mlp\.scales' has dtypes .*; integers and codes are never averaged")
+    refused(
+        capsys,
+        "merge",
+        recipe(LINEAR + "dtype: float32\n"),
+        "out",
+        says=r"tensor 'mlp\.scales' has dtypes .*; codes of quantised weights are never averaged, convert one",
+    )
 
 
 @every

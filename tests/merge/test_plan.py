@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_told_before_data_moves_with_the_models_names() -> 
         planned(BOTH, {"a": stack(0, x=torch.ones(2, 3)), "b": stack(0, x=torch.ones(3, 2))})
     with pytest.raises(DtypesDiffer, match=r"tensor 'x' has dtypes float32 in a, float16 in b; say which the result shall have"):
         planned(BOTH, {"a": stack(0, x=torch.ones(2)), "b": stack(0, x=torch.ones(2).half())})
-    with pytest.raises(DtypesDiffer, match=r"float32 in a, int64 in b; integers and codes are never averaged"):
+    with pytest.raises(DtypesDiffer, match=r"float32 in a, int64 in b; integers are never averaged"):
         planned(BOTH, {"a": stack(0, x=torch.ones(2)), "b": stack(0, x=torch.ones(2).long())})
     shared = torch.ones(2)
     with pytest.raises(TiesDiffer, match=r"tensor 'y' is shared in a, apart in b"):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ..errors import DtypesDiffer, ShapesDiffer, TiesDiffer
 from ..weights import Weights
+from ..weights.spec import CODED
 from .method import Method
 from .recipe import Recipe, Slice
 from .slots import Slot
@@ -47,7 +48,8 @@ def check_dtypes(slot: Slot, inputs: Mapping[str, Weights], recipe: Recipe) -> N
     if len(set(dtypes.values())) == 1 or (recipe.dtype and floating == {True}):
         return
     told = ", ".join(f"{str(dtype).removeprefix('torch.')} in {model}" for model, dtype in dtypes.items())
-    advice = "say which the result shall have, `dtype: bfloat16` or another" if floating == {True} else "integers and codes are never averaged, convert one"
+    whole = "codes of quantised weights" if CODED & set(dtypes.values()) else "integers"
+    advice = "say which the result shall have, `dtype: bfloat16` or another" if floating == {True} else f"{whole} are never averaged, convert one"
     raise DtypesDiffer(f"tensor {slot.name!r} has dtypes {told}; {advice}.")
 
 
