@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 from torch import Tensor
@@ -74,20 +75,18 @@ class Climb:
         return True
 
 
-def started(pair: Pair, families: Sequence[Family]) -> Climb:
-    """At the identity, or where a first pass leads, if that is higher."""
-    here = Climb(pair, families, {})
-    orders = propagated(pair, families)
-    if not orders:
-        return here
+def started(pair: Pair, families: Sequence[Family], begin: Orders = MappingProxyType({})) -> Climb:
+    """At the orders given (by default the identity), or where a first pass leads, if that is higher."""
+    here = Climb(pair, families, begin)
+    orders = propagated(pair, families, begin)
     there = Climb(pair, families, orders)
     return there if there.total - here.total > ROUNDING * sum(here.sizes.values()) else here
 
 
-def propagated(pair: Pair, families: Sequence[Family]) -> dict[str, Tensor]:
+def propagated(pair: Pair, families: Sequence[Family], begin: Orders = MappingProxyType({})) -> dict[str, Tensor]:
     """One family after another, each by what it shares with those already ordered and with axes that stay; most shared first."""
     known = set(pair.axes.spaces) - {name for family in families for name in family.free}
-    orders: dict[str, Tensor] = {}
+    orders = dict(begin)
     for family in _by_what_is_known(pair, families, known):
         step = best_orders(family, pair.gains(family, orders, known))
         orders = then(pair.axes, orders, step) if step else orders

@@ -79,10 +79,10 @@ def term_of(axes: Axes, place: Place) -> Term:
     return axes.layouts[place.tensor].axes[place.axis][place.term]
 
 
-def rows(axes: Axes, part: Tensor, place: Place) -> Tensor:
-    """The part of a tensor at a place (its axis cut to the term) as a matrix: a row for each unit of the carried spaces together."""
+def rows(axes: Axes, part: Tensor, axis: int, place: Place) -> Tensor:
+    """A tensor, one axis of which is the term of a place, as a matrix: a row for each unit of the carried spaces together."""
     term = term_of(axes, place)
-    split = part.unflatten(place.axis, axes.sizes(term))
-    lead = [place.axis + term.index(name) for name in place.carries]
+    split = part.unflatten(axis, axes.sizes(term))
+    lead = [axis + term.index(name) for name in place.carries]
     moved = split.movedim(lead, list(range(len(lead))))
     return moved.reshape(prod(moved.shape[: len(lead)]), -1)

@@ -52,16 +52,8 @@ class Pair:
         for name in family.tensors:
             for place in (place for place in family.places if place.tensor == name):
                 for ours, theirs in self._parts(place, family, orders, known):
-                    self._add(found, place, ours, theirs)
+                    add_product(square(self.axes, found, place), ours, theirs)
         return found
-
-    def _add(self, found: dict[tuple[str, ...], Gain], place: Place, ours: Tensor, theirs: Tensor) -> None:
-        shape = tuple(self.axes.spaces[name].size for name in place.carries)
-        total = found.get(place.carries)
-        if total is None:
-            total = found[place.carries] = np.zeros((*shape, *shape))
-        square = torch.from_numpy(total).view(prod(shape), prod(shape))
-        add_product(square, ours, theirs)
 
     def _parts(self, place: Place, family: Family, orders: Orders, known: Collection[str] | None) -> Iterator[tuple[Tensor, Tensor]]:
         """(reference, moved) as matrices with a row for each unit; the moved one in the orders given."""
@@ -79,7 +71,7 @@ class Pair:
             for axis, pick in enumerate(picks):
                 if pick is not None:
                     ours, theirs = ours.index_select(axis, pick), theirs.index_select(axis, pick)
-            yield rows(self.axes, ours, place), rows(self.axes, theirs, place)
+            yield rows(self.axes, ours, place.axis, place), rows(self.axes, theirs, place.axis, place)
 
     def _entries(self, terms: tuple[Term, ...], wanted: list[int]) -> Tensor:
         begins = np.cumsum([0, *(self.axes.length((term,)) for term in terms)])
@@ -123,6 +115,14 @@ class Pair:
             if not isfinite(square):
                 raise NonFinite(f"tensor {name!r} of the {which} set holds NaN or Inf, so its units cannot be matched; look for what diverged there.")
         return inner, moving, reference
+
+
+def square(axes: Axes, gains: dict[tuple[str, ...], Gain], place: Place) -> Tensor:
+    """The gains that belong to a place, as a matrix to add to."""
+    shape = tuple(axes.spaces[name].size for name in place.carries)
+    if place.carries not in gains:
+        gains[place.carries] = np.zeros((*shape, *shape))
+    return torch.from_numpy(gains[place.carries]).view(prod(shape), prod(shape))
 
 
 def add_product(total: Tensor, ours: Tensor, theirs: Tensor) -> None:
