@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING as _CHECKING
 
 import torch as torch
 
-from . import align as align
 from . import edits as edits
 from . import engines as engines
 from . import errors as errors
@@ -37,7 +36,7 @@ if _CHECKING:
 
 __version__ = "0.1.0"
 
-_WHEN_USED = ("evaluate", "evidence", "search")
+_WHEN_USED = ("align", "evaluate", "evidence", "search")
 
 
 def __getattr__(name: str) -> _Module:
