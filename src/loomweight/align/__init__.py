@@ -6,9 +6,13 @@ axes carry the same units. Nothing here averages: that is a rule's work.
 
 from .activation_costs import Network as Network
 from .activation_costs import activation_costs as activation_costs
+from .activation_matching import activation_matching as activation_matching
 from .assignment import assignment as assignment
 from .batch_norm import renew_batch_norm as renew_batch_norm
 from .features import Fit as Fit
+from .fleet import Fleet as Fleet
+from .fleet import fleet_merge as fleet_merge
+from .fleet import fleet_rounds as fleet_rounds
 from .many import between as between
 from .many import match_cycle_consistent as match_cycle_consistent
 from .many import match_to_mean as match_to_mean
@@ -21,6 +25,7 @@ from .pleas import pleas as pleas
 from .refit import outputs_of as outputs_of
 from .refit import refit as refit
 from .repair import repair as repair
+from .soft import Annealing as Annealing
 from .transport import Transport as Transport
 from .weight_matching import weight_matching as weight_matching
 from .widths import Size as Size
