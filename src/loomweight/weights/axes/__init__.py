@@ -1,5 +1,7 @@
 """Which axes of which tensors carry the same units: found by tracing, written as a table, checked by itself."""
 
+from .families import axes_of as axes_of
+from .families import family_table as family_table
 from .find import axes as axes
 from .fit import table_for as table_for
 from .table import Axes as Axes
