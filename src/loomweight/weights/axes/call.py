@@ -43,6 +43,14 @@ class Call:
         return self.acts[0]
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """A result whose units are not followed: whatever uses it makes those of `sources` stay."""
+
+    shape: tuple[int, ...]
+    sources: Sequence[Act]
+
+
 #: what a handler gives: the result, several results, or None: not understood
-Made = Act | tuple[Act, ...] | None
+Made = Act | tuple[Act | Hidden, ...] | None
 Handler = Callable[[Ledger, Call], Made]

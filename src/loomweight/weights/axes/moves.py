@@ -124,8 +124,11 @@ def stack(ledger: Ledger, call: Call) -> Made:
 def pad(ledger: Ledger, call: Call) -> Made:
     """Constant entries before and after: along the other axes they are the same for every unit."""
     act, sizes = call.act, call["pad"]
-    if min(sizes) < 0 or call.given.get("mode", "constant") != "constant":
+    if min(sizes) < 0:
         return None
+    if call.given.get("mode", "constant") != "constant":
+        axes = range(len(act.shape) - len(sizes) // 2, len(act.shape))
+        return placed(ledger, settled(ledger, act, axes), axes, call.shape)
     for step in range(len(sizes) // 2):
         axis, (before, after) = len(act.shape) - 1 - step, sizes[2 * step : 2 * step + 2]
         if before or after:
@@ -177,25 +180,16 @@ def scatter(ledger: Ledger, call: Call) -> Made:
     return joined(ledger, [*before, new, *after], axis) if before or after else new
 
 
-def pixel_shuffle(ledger: Ledger, call: Call) -> Made:
-    """Channels into squares of pixels."""
-    *lead, channels, height, width = call.act.shape
-    r, n = call["upscale_factor"], len(lead)
-    apart = reshaped(call.act, [*lead, channels // r**2, r, r, height, width])
-    order = [*range(n), n, n + 3, n + 1, n + 4, n + 2]
-    return reshaped(apart.moved(lambda ids: ids.transpose(order), [apart.shape[i] for i in order]), call.shape)
-
-
 MOVES = {
-    **dict.fromkeys("contiguous clone to detach alias dropout feature_dropout alpha_dropout _to_copy lift_fresh_copy type_as float double half".split(), same),
+    **dict.fromkeys("contiguous clone to detach alias dropout feature_dropout alpha_dropout feature_alpha_dropout _to_copy lift_fresh_copy lift_fresh type_as bfloat16 float double half".split(), same),
     **dict.fromkeys("view reshape _unsafe_view flatten unflatten squeeze unsqueeze ravel view_as reshape_as".split(), view),
     **dict.fromkeys("expand expand_as broadcast_to".split(), expand),
     **dict.fromkeys("transpose swapaxes swapdims".split(), transpose),
     **dict.fromkeys("t numpy_T mT adjoint".split(), turned),
-    **dict.fromkeys("split split_with_sizes chunk tensor_split hsplit".split(), split),
+    **dict.fromkeys("split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk unsafe_split_with_sizes".split(), split),
     **dict.fromkeys("cat concat concatenate".split(), cat),
     **dict.fromkeys("pad constant_pad_nd".split(), pad),
-    **dict.fromkeys("zeros ones full empty scalar_tensor zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty".split(), constant),
+    **dict.fromkeys("zero zeros ones full empty scalar_tensor zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty".split(), constant),
     **dict.fromkeys("select_scatter slice_scatter".split(), scatter),
     "copy": copy,
     "permute": permute,
@@ -209,5 +203,4 @@ MOVES = {
     "roll": roll,
     "unbind": unbind,
     "stack": stack,
-    "pixel_shuffle": pixel_shuffle,
 }

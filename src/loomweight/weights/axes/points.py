@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 
-from .call import Call, Made
+from .call import Call, Hidden, Made
 from .labels import Act, Ledger
-from .meeting import couple, meet, placed, reduce, reshaped, settled
+from .meeting import couple, meet, reduce, reshaped
 
 #: f(c x) = c f(x) for c > 0, or a sum of such
 #: entry by entry too, though some of their overloads do not say so
-UNTAGGED = frozenset("where masked_fill clamp_min clamp_max".split())
+UNTAGGED = frozenset(
+    "where masked_fill clamp_min clamp_max hardswish log_sigmoid silu square absolute divide multiply subtract negative fix floor_divide greater"
+    " greater_equal less less_equal not_equal complex polar conj real imag special_expit special_erf isreal arctan arcsin arccos"
+    " arctan2 arctanh arcsinh arccosh special_log1p special_expm1 special_logit log_sigmoid_forward".split()
+)
 HOMOGENEOUS = frozenset("relu leaky_relu add sub neg rsub abs maximum minimum where masked_fill".split())
 
 
@@ -40,14 +44,37 @@ def glu(ledger: Ledger, call: Call) -> Made:
 
 def reduction(ledger: Ledger, call: Call) -> Made:
     """Sum, mean, maximum and the like over axes, or over all."""
+    if "other" in call.given:
+        return pointwise(ledger, call)
     if call.name not in ("sum", "mean", "amax", "max"):
         ledger.unscaled += [ids.ravel() for ids in call.act.labels]
     dim = call.given.get("dim")
     axes = range(len(call.act.shape)) if dim is None or dim == [] else [dim] if isinstance(dim, int) else dim
     made = reduce(ledger, call.act, list(axes), bool(call.given.get("keepdim")))
-    if len(call.shapes) > 1:
+    if call.name in ("max", "min") and len(call.shapes) > 1:
         ledger.freeze(call.act, f"{call.name} gives the places of units", list(axes))
     return made if len(call.shapes) == 1 else tuple(made for _ in call.shapes)
+
+
+def similarity(ledger: Ledger, call: Call) -> Made:
+    """Cosine of the angle between two vectors along an axis."""
+    ledger.unscaled += [ids.ravel() for act in call.acts for ids in act.labels]
+    return reduce(ledger, meet(ledger, *call.acts), [call["dim"]])
+
+
+def distances(ledger: Ledger, call: Call) -> Made:
+    """Between every row of one and every row of the other."""
+    x, y = call["x1"], call["x2"]
+    ledger.unscaled += [ids.ravel() for act in call.acts for ids in act.labels]
+    left, right = reshaped(x, (*x.shape[:-1], 1, x.shape[-1])), reshaped(y, (*y.shape[:-2], 1, *y.shape[-2:]))
+    return reduce(ledger, meet(ledger, left, right), [-1])
+
+
+def weight_norm(ledger: Ledger, call: Call) -> Made:
+    """g v / |v|, the norm over all axes but one."""
+    v, axis = call["v"], call["dim"]
+    ledger.unscaled += [ids.ravel() for act in call.acts for ids in act.labels]
+    return meet(ledger, couple(ledger, v, [other for other in range(len(v.shape)) if other != axis % len(v.shape)]), call["g"])
 
 
 def softmax(ledger: Ledger, call: Call) -> Made:
@@ -61,15 +88,14 @@ def layer_norm(ledger: Ledger, call: Call) -> Made:
     x = call["input"]
     ledger.unscaled += [ids.ravel() for ids in x.labels]
     axes = range(len(x.shape) - len(call["normalized_shape"]), len(x.shape))
-    return meet(ledger, couple(ledger, x, list(axes)), *_given(call, "weight", "bias"))
+    return _first(call, meet(ledger, couple(ledger, x, list(axes)), *_given(call, "weight", "bias")))
 
 
 def batch_norm(ledger: Ledger, call: Call) -> Made:
     """Every channel by its own statistics, weight and bias."""
     x = call["input"]
     ledger.unscaled += [ids.ravel() for ids in x.labels]
-    made = meet(ledger, x, *(_as_channels(act, len(x.shape)) for act in _given(call, "weight", "bias", "running_mean", "running_var")))
-    return made if len(call.shapes) == 1 else (made, *(Act(shape) for shape in call.shapes[1:]))
+    return _first(call, meet(ledger, x, *(_as_channels(act, len(x.shape)) for act in _given(call, "weight", "bias", "running_mean", "running_var"))))
 
 
 def instance_norm(ledger: Ledger, call: Call) -> Made:
@@ -81,11 +107,16 @@ def instance_norm(ledger: Ledger, call: Call) -> Made:
 
 def group_norm(ledger: Ledger, call: Call) -> Made:
     """Channels in groups, each by its own statistics."""
-    x, groups = call["input"], call["num_groups"]
+    x, groups = call["input"], call.given.get("num_groups", call.given.get("group"))
     ledger.unscaled += [ids.ravel() for ids in x.labels]
     apart = reshaped(x, (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]))
     couple(ledger, apart, list(range(2, len(apart.shape))), "groups")
-    return meet(ledger, x, *(_as_channels(act, len(x.shape)) for act in _given(call, "weight", "bias")))
+    return _first(call, meet(ledger, x, *(_as_channels(act, len(x.shape)) for act in _given(call, "weight", "bias"))))
+
+
+def _first(call: Call, made: Act) -> Made:
+    """The result, and statistics beside it that are not followed."""
+    return made if len(call.shapes) == 1 else (made, *(Hidden(shape, call.acts) for shape in call.shapes[1:]))
 
 
 def _given(call: Call, *names: str) -> list[Act]:
@@ -97,32 +128,16 @@ def _as_channels(act: Act, ndim: int) -> Act:
     return reshaped(act, (1, act.shape[0], *[1] * (ndim - 2))) if act.shape and ndim > 1 else act
 
 
-def spatial(ledger: Ledger, x: Act, sizes: Sequence[int]) -> Act:
-    """The activation with other trailing axes, whose entries are positions: pooling, resizing."""
-    axes = range(len(x.shape) - len(sizes), len(x.shape))
-    return placed(ledger, settled(ledger, x, axes), axes, (*x.shape[: axes.start], *sizes))
-
-
-def pooling(ledger: Ledger, call: Call) -> Made:
-    """Windows over the last axes; which is how many the name ends with."""
-    count = int(next(char for char in call.name if char.isdigit()))
-    made = spatial(ledger, call.act, call.shape[-count:])
-    return made if len(call.shapes) == 1 else tuple(made for _ in call.shapes)
-
-
-_POOLS = [f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max", "_adaptive_avg", "lp") for n in (1, 2, 3)]
-_POOLS += [f"max_pool{n}d_with_indices" for n in (2, 3)]
-_RESIZES = [f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d", "nearest_exact2d")]
-_PADS = [f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)]
-
 POINTS = {
     "prelu": prelu,
     "glu": glu,
-    **dict.fromkeys("sum mean amax amin max min prod var std norm linalg_vector_norm logsumexp all any nanmean nansum".split(), reduction),
+    **dict.fromkeys("sum mean amax amin max min prod var std var_mean std_mean aminmax norm linalg_vector_norm logsumexp all any nanmean nansum count_nonzero".split(), reduction),
     **dict.fromkeys("softmax log_softmax _softmax _log_softmax _safe_softmax".split(), softmax),
     **dict.fromkeys("layer_norm native_layer_norm rms_norm _fused_rms_norm".split(), layer_norm),
-    **dict.fromkeys("batch_norm _native_batch_norm_legit_no_training native_batch_norm".split(), batch_norm),
+    **dict.fromkeys("batch_norm _native_batch_norm_legit_no_training native_batch_norm _batch_norm_impl_index cudnn_batch_norm".split(), batch_norm),
     "instance_norm": instance_norm,
-    "group_norm": group_norm,
-    **dict.fromkeys([*_POOLS, *_RESIZES, *_PADS], pooling),
+    **dict.fromkeys("group_norm native_group_norm".split(), group_norm),
+    "cosine_similarity": similarity,
+    **dict.fromkeys("cdist _cdist_forward".split(), distances),
+    **dict.fromkeys("_weight_norm _weight_norm_interface".split(), weight_norm),
 }

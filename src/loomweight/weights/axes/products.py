@@ -1,8 +1,8 @@
 """Operations that sum over units: linear maps, convolutions, attention, embeddings."""
 
-from .call import Call, Made
+from .call import Call, Hidden, Made
 from .labels import Act, Ledger
-from .meeting import contract, couple, meet, placed, reduce, reshaped, settled
+from .meeting import along, contract, couple, meet, placed, reduce, reshaped, settled
 
 
 def linear(ledger: Ledger, call: Call) -> Made:
@@ -37,16 +37,23 @@ def addmm(ledger: Ledger, call: Call) -> Made:
 
 def einsum(ledger: Ledger, call: Call) -> Made:
     """Products of any axes, named by letters."""
-    inputs, _, output = call["equation"].replace(" ", "").partition("->")
-    terms, acts = inputs.split(","), call["tensors"]
-    if "." in inputs or len(acts) > 2 or any(len(set(term)) < len(term) for term in terms):
+    acts = call["tensors"]
+    inputs, arrow, output = call["equation"].replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    spare = [chr(number) for number in range(ord("0"), ord("0") + 10)]
+    broad = [len(act.shape) - len(term.replace("...", "")) if "..." in term else 0 for act, term in zip(acts, terms, strict=True)]
+    terms = [term.replace("...", "".join(spare[max(broad) - count : max(broad)])) for term, count in zip(terms, broad, strict=True)]
+    letters = "".join(terms)
+    if any(len(set(term)) < len(term) for term in terms):
         return None
-    output = output or "".join(sorted(letter for letter in set("".join(terms)) if "".join(terms).count(letter) == 1))
-    letters = [*output, *sorted(set("".join(terms)) - set(output))]
-    spread = [_lettered(act, term, letters) for act, term in zip(acts, terms, strict=True)]
-    summed = list(range(len(output), len(letters)))
-    made = contract(ledger, *spread, summed) if len(spread) == 2 else reduce(ledger, spread[0], summed)
-    return reshaped(made, call.shape)
+    shared = "".join(spare[: max(broad)])
+    output = output.replace("...", shared) if arrow else shared + "".join(sorted(one for one in set(letters) - set(shared) if letters.count(one) == 1))
+    order = [*output, *sorted(set(letters) - set(output))]
+    first, *rest = [_lettered(act, term, order) for act, term in zip(acts, terms, strict=True)]
+    summed = list(range(len(output), len(order)))
+    for number, act in enumerate(rest):
+        first = contract(ledger, first, act, summed if number == len(rest) - 1 else [])
+    return reshaped(first if rest else reduce(ledger, first, summed), call.shape)
 
 
 def _lettered(act: Act, term: str, letters: list[str]) -> Act:
@@ -98,19 +105,41 @@ def embedding(ledger: Ledger, call: Call) -> Made:
     return placed(ledger, Act(call.shape, tuple(columns)), range(len(where.shape)), call.shape)
 
 
+def bilinear(ledger: Ledger, call: Call) -> Made:
+    """x1 W x2 + b, W (out, in1, in2)."""
+    x, y, weight = call["input1"], call["input2"], call["weight"]
+    half = contract(ledger, reshaped(x, (*x.shape[:-1], 1, x.shape[-1], 1)), weight, [len(x.shape)])
+    half = reshaped(half, (*x.shape[:-1], weight.shape[0], weight.shape[2]))
+    made = contract(ledger, half, reshaped(y, (*y.shape[:-1], 1, y.shape[-1])), [len(x.shape)])
+    made = reshaped(made, call.shape)
+    return meet(ledger, made, call["bias"]) if isinstance(call["bias"], Act) else made
+
+
+def bag(ledger: Ledger, call: Call) -> Made:
+    """Sums of rows looked up by number."""
+    table = settled(ledger, call["weight"], [0])
+    for act in call.acts[1:]:
+        ledger.freeze(act, "it is used to look up rows")
+    return placed(ledger, table, [0], call.shape), *(Hidden(shape, ()) for shape in call.shapes[1:])
+
+
 def attention(ledger: Ledger, call: Call) -> Made:
     """softmax(q k^T + mask) v, with grouped queries if asked for."""
     q, k, v, mask = call["query"], call["key"], call["value"], call["attn_mask"]
     ledger.unscaled += [ids.ravel() for act in (q, k) for ids in act.labels]
     *lead, length, dims = q.shape
     if call.given.get("enable_gqa") and lead[-1] != k.shape[-3]:
-        q = reshaped(q, (*lead[:-1], k.shape[-3], lead[-1] // k.shape[-3], length, dims))
+        groups = (k.shape[-3], lead[-1] // k.shape[-3])
+        q = reshaped(q, (*lead[:-1], *groups, length, dims))
         k, v = (reshaped(act, (*act.shape[:-2], 1, *act.shape[-2:])) for act in (k, v))
-        mask = mask and reshaped(mask, (*mask.shape[:-2], 1, *mask.shape[-2:])) if mask and (len(mask.shape) < 3 or mask.shape[-3] == 1) else mask
+        if mask and len(mask.shape) > 2:
+            mask = reshaped(mask, (*mask.shape[:-3], *(groups if mask.shape[-3] > 1 else (1, 1)), *mask.shape[-2:]))
     scores = contract(ledger, reshaped(q, (*q.shape[:-1], 1, dims)), reshaped(k, (*k.shape[:-2], 1, *k.shape[-2:])), [len(q.shape)])
     scores = meet(ledger, scores, mask) if mask else scores
-    scores = couple(ledger, scores, [len(scores.shape) - 1])
-    made = contract(ledger, reshaped(scores, (*scores.shape, 1)), reshaped(v, (*v.shape[:-2], 1, *v.shape[-2:])), [len(scores.shape) - 1])
+    last = len(scores.shape) - 1
+    scores = along(ledger, scores, [last - 1, last], "earlier and later places are told apart") if call.given.get("is_causal") else scores
+    scores = couple(ledger, scores, [last])
+    made = contract(ledger, reshaped(scores, (*scores.shape, 1)), reshaped(v, (*v.shape[:-2], 1, *v.shape[-2:])), [last])
     return reshaped(made, call.shape)
 
 
@@ -120,6 +149,8 @@ PRODUCTS = {
     **dict.fromkeys("addmm baddbmm addmv".split(), addmm),
     **dict.fromkeys("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution _convolution".split(), convolution),
     "embedding": embedding,
+    "bilinear": bilinear,
+    **dict.fromkeys("embedding_bag _embedding_bag _embedding_bag_forward_only".split(), bag),
     "einsum": einsum,
     "scaled_dot_product_attention": attention,
 }

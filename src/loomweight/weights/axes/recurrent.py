@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from .call import Call, Made
 from .labels import Act, Ledger
-from .meeting import joined, meet, reshaped
+from .meeting import along, joined, meet, part, placed, reshaped
 from .products import affine
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
@@ -15,6 +15,7 @@ def recurrent(ledger: Ledger, call: Call) -> Made:
     if not isinstance(call.given.get("num_layers"), int) or "batch_sizes" in call.given:
         return None
     x, params = call["input"], list(call["params"])
+    x = along(ledger, x, range(len(x.shape) - 1), "earlier and later places are told apart")
     states = list(call["hx"]) if isinstance(call["hx"], list | tuple) else [call["hx"]]
     directions = 2 if call["bidirectional"] else 1
     each = len(params) // (call["num_layers"] * directions)
@@ -24,7 +25,7 @@ def recurrent(ledger: Ledger, call: Call) -> Made:
         outs = []
         for direction in range(directions):
             number = layer * directions + direction
-            hidden, cell = _cell(ledger, call.name, x, params[number * each : (number + 1) * each], call["has_biases"])
+            hidden, cell = _layer(ledger, call.name, x, params[number * each : (number + 1) * each], call["has_biases"])
             for state, act in zip(states, (hidden, cell), strict=False):
                 meet(ledger, _row(state, number), _units(act))
             outs.append(hidden)
@@ -35,20 +36,25 @@ def recurrent(ledger: Ledger, call: Call) -> Made:
     return tuple(results)
 
 
-def _cell(ledger: Ledger, name: str, x: Act, params: Sequence[Act], biased: bool) -> tuple[Act, Act]:
+def _layer(ledger: Ledger, name: str, x: Act, params: Sequence[Act], biased: bool) -> tuple[Act, Act]:
     """(what the layer puts out, its cell state); they differ where an LSTM projects."""
     inward, recurrent, *rest = params
     biases = rest[:2] if biased else [None, None]
     projection = rest[-1] if len(rest) > 2 * biased else None
     gates = affine(ledger, x, inward, biases[0])
-    count = _GATES[name]
-    apart = reshaped(gates, (*gates.shape[:-1], count, gates.shape[-1] // count))
-    parts = [apart.moved(lambda ids, i=i: ids.take(i if ids.shape[-2] > 1 else 0, -2), (*apart.shape[:-2], apart.shape[-1])) for i in range(count)]
-    ledger.unscaled += [ids.ravel() for ids in gates.labels]
-    cell = meet(ledger, *parts)
+    cell = _cell(ledger, name, gates)
     hidden = affine(ledger, cell, projection) if projection else cell
     meet(ledger, gates, affine(ledger, hidden, recurrent, biases[1]))
     return hidden, cell
+
+
+def _cell(ledger: Ledger, name: str, gates: Act) -> Act:
+    """All gates of a unit meet."""
+    count = _GATES[name]
+    apart = reshaped(gates, (*gates.shape[:-1], count, gates.shape[-1] // count))
+    parts = [part(ledger, apart, lambda ids, i=i: ids.take(i if ids.shape[-2] > 1 else 0, -2), (*apart.shape[:-2], apart.shape[-1])) for i in range(count)]
+    ledger.unscaled += [ids.ravel() for ids in gates.labels]
+    return meet(ledger, *parts)
 
 
 def _units(act: Act) -> Act:
@@ -63,9 +69,19 @@ def _row(state: Act, number: int) -> Act:
 
 
 def _stacked(ledger: Ledger, acts: Sequence[Act], shape: tuple[int, ...]) -> Act:
+    """States of all layers and directions, of every example."""
     rows = [reshaped(act, (1,) * (len(shape) - 1) + act.shape) for act in acts]
-    wide = [Act((1, *shape[1:]), row.labels) for row in rows]
-    return joined(ledger, wide, 0)
+    return joined(ledger, [placed(ledger, row, range(1, len(shape) - 1), (1, *shape[1:])) for row in rows], 0)
 
 
-RECURRENT = dict.fromkeys(_GATES, recurrent)
+def single(ledger: Ledger, call: Call) -> Made:
+    """One step of one layer."""
+    name, before = call.name.removesuffix("_cell"), call["hx"]
+    states = list(before) if isinstance(before, list | tuple) else [before]
+    gates = affine(ledger, call["input"], call["w_ih"], call["b_ih"])
+    cell = _cell(ledger, name, meet(ledger, gates, affine(ledger, states[0], call["w_hh"], call["b_hh"])))
+    carried = meet(ledger, cell, states[-1]) if name in ("lstm", "gru") else cell
+    return (carried, carried) if name == "lstm" else carried
+
+
+RECURRENT = {**dict.fromkeys(_GATES, recurrent), **dict.fromkeys([f"{name}_cell" for name in _GATES], single)}

@@ -63,12 +63,12 @@ def gathered(ledger: Ledger, ids: Ids, axes: Collection[int], hint: str = "heads
 
 def _mark_counts(ledger: Ledger, lines: list[tuple[Ids, NDArray[np.int64]]]) -> None:
     """Units that are there a different number of times are not exchanged with one another."""
-    different = sorted({int(count) for _, counts in lines for count in np.unique(counts)})
-    for count in different if len(different) > 1 else ():
-        mark = ledger.fresh(1)
-        ledger.frozen.append((mark, ""))
-        for units, counts in lines:
-            ledger.coarser.append((units[counts == count], np.full(int((counts == count).sum()), mark[0])))
+    units, counts = (np.concatenate(side) for side in zip(*lines, strict=True))
+    different, which = np.unique(counts, return_inverse=True)
+    if len(different) > 1:
+        marks = ledger.fresh(len(different))
+        ledger.frozen.append((marks, ""))
+        ledger.coarser.append((units, marks[which]))
 
 
 def pinned(ledger: Ledger, ids: Ids, axes: Collection[int], why: str) -> Ids:

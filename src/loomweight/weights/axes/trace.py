@@ -8,17 +8,24 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from .call import Call, Handler, Made
+from .call import Call, Handler, Hidden, Made
 from .graph import Traced
 from .labels import Act, Ledger
 from .meeting import take_all
 from .moves import MOVES, constant
+from .places import PLACES
 from .points import POINTS, UNTAGGED, pointwise
 from .products import PRODUCTS
 from .recurrent import RECURRENT
 from .scales import note_scales
+from .views import Views
+from .windows import WINDOWS
 
-HANDLERS: Mapping[str, Handler] = {**MOVES, **POINTS, **PRODUCTS, **RECURRENT}
+HANDLERS: Mapping[str, Handler] = {**MOVES, **POINTS, **PLACES, **WINDOWS, **PRODUCTS, **RECURRENT}
+#: what a handler raises when an operation has arguments that it was not written for
+_NOT_WRITTEN_FOR = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+#: they ask for shapes, not for data
+_SHAPES_ALONE = ("sym_", "size", "stride", "numel", "dim", "is_")
 
 
 class Walk:
@@ -33,17 +40,19 @@ class Walk:
         self.traced, self.stored, self.ledger = traced, stored, Ledger()
         self.values: dict[Node, Any] = {}
         self.live: set[Node] = set()
+        self.views = Views(traced.graph)
 
     def run(self) -> Ledger:
         """All nodes in order."""
         for node in self.traced.graph.nodes:
             if node.op in ("placeholder", "get_attr"):
                 self.values[node] = self._given(node)
-            elif node.op == "call_function":
-                self._called(node)
             elif node.op == "output":
                 for act in take_all(self._of(node.args)):
                     self.ledger.freeze(act, "")
+            else:
+                self.live |= {node} if self.live & set(node.all_input_nodes) else set()
+                self.values[node] = self._called(node)
         return self.ledger
 
     def _given(self, node: Node) -> Any:
@@ -60,32 +69,36 @@ class Walk:
     def _of(self, value: Any) -> Any:
         """An argument with nodes replaced by what is known of them."""
         if isinstance(value, Node):
-            return self.values.get(value)
+            known = self.values[value]
+            return self._revealed(known) if isinstance(known, Hidden) else known
         if isinstance(value, list | tuple):
             return [self._of(item) for item in value]
         return value
 
-    def _called(self, node: Node) -> None:
+    def _revealed(self, hidden: Hidden) -> Act:
+        for act in hidden.sources:
+            self.ledger.freeze(act, "a statistic of it is used")
+        return self.ledger.fixed(hidden.shape)
+
+    def _called(self, node: Node) -> Any:
         if node.target is operator.getitem:
-            source, index = node.args
-            self.values[node] = (self.values[source] or {index: None})[index]  # type: ignore[index]
-            self.live |= {node} & ({node} if source in self.live else set())
-            return
+            source, index = self.values[node.args[0]], node.args[1]  # type: ignore[index]
+            return source[index] if isinstance(source, tuple | list) else source  # type: ignore[index]
         if not isinstance(node.target, torch._ops.OpOverload):
-            return
-        alive = bool(self.live & set(node.all_input_nodes))
-        self.live |= {node} if alive else set()
+            return self._foreign(node)
         call = self._call(node)
-        if node.target._schema.is_mutable and self._written_through(node, call):
-            return
-        made = self._handled(node, call) if call.shapes else None
-        if call.shapes and (made is None or [act.shape for act in take_all(made)] != list(call.shapes)):
-            made = self._unknown(node, call, alive)
+        if not call.shapes:
+            return self._number(node, call)
+        if node.target._schema.is_mutable and not self._writes_alone(node):
+            return self._written_through(node, call)
+        made = self._handled(node, call)
+        if made is None or [act.shape for act in _flat(made)] != list(call.shapes):
+            made = self._unknown(node, call.name, call.acts)
         if call.acts:
             note_scales(self.ledger, call, take_all(made))
-        self.values[node] = made
-        if node.target._schema.is_mutable and isinstance(made, Act):
+        if node.target._schema.is_mutable:
             self.values[node.args[0]] = made  # type: ignore[index]
+        return made
 
     def _call(self, node: Node) -> Call:
         schema = node.target._schema  # type: ignore[union-attr]
@@ -98,39 +111,60 @@ class Walk:
 
     def _handled(self, node: Node, call: Call) -> Made:
         handler = HANDLERS.get(call.name)
-        if handler and (call.acts or handler is constant):
-            return handler(self.ledger, call)
-        if not call.acts:
+        if not call.acts and handler is not constant:
             return None
-        if torch.Tag.pointwise in node.target.tags or call.name in UNTAGGED:  # type: ignore[union-attr]
-            return pointwise(self.ledger, call)
-        return None
+        if handler is None and (torch.Tag.pointwise in node.target.tags or call.name in UNTAGGED):  # type: ignore[union-attr]
+            handler = pointwise
+        try:
+            return handler(self.ledger, call) if handler else None
+        except _NOT_WRITTEN_FOR:
+            return None
 
-    def _written_through(self, node: Node, call: Call) -> bool:
-        """Writing into a view changes the tensor under it: all of it stays as it is then."""
-        base = node.args[0]
-        chain = [base]
-        while isinstance(base, Node) and base.op == "call_function" and str(base.target).split(".")[1] in MOVES and base.all_input_nodes:
-            chain.append(base := base.all_input_nodes[0])
-        if len(chain) < 2:
-            return False
-        for acts in (call.acts, [self.values[link] for link in chain]):  # type: ignore[index]
-            for act in take_all(acts):
-                self.ledger.freeze(act, f"{call.name} writes into a part of a tensor")
-        self.ledger.left.append((f"{call.name}_", "the model"))
-        for link in (node, *chain):
-            self.values[link] = self.ledger.fixed(_shapes_of(_example(link))[0])  # type: ignore[arg-type,index]
-        return True
-
-    def _unknown(self, node: Node, call: Call, alive: bool) -> Made:
-        """Not understood: what goes in stays as it is. What comes from no parameter is no matter."""
-        if alive:
-            where = list((node.meta.get("nn_module_stack") or {"": ("", "")}).values())[-1][0].removeprefix("L['self'].")
-            self.ledger.left.append((call.name, where))
+    def _number(self, node: Node, call: Call) -> Any:
+        """A number taken out of tensors: whatever they carry stays, since what happens next may depend on it."""
+        if not call.name.startswith(_SHAPES_ALONE) or call.name == "is_nonzero":
             for act in call.acts:
-                self.ledger.freeze(act, f"{call.name} in {where or 'the model'} is not understood")
-        made = tuple(self.ledger.fixed(shape) for shape in call.shapes)
+                self.ledger.freeze(act, f"{call.name} takes a number out of a tensor")
+        return _example(node)
+
+    def _foreign(self, node: Node) -> Any:
+        """Not an operation of the library: a control-flow block, arithmetic of sizes."""
+        acts = take_all(self._of([*node.args, *node.kwargs.values()]))
+        return self._unknown(node, getattr(node.target, "__name__", str(node.target)), acts) if acts else _example(node)
+
+    def _writes_alone(self, node: Node) -> bool:
+        """Whether no other name of the memory that is written to is used later."""
+        return not self.views.others_used_after(node)
+
+    def _written_through(self, node: Node, call: Call) -> Made:
+        """Writing into a view changes the tensor under it: all of it stays as it is then."""
+        names = [name for name in self.views.of(node.args[0]) if isinstance(self.values.get(name), Act)]  # type: ignore[arg-type]
+        for act in [*call.acts, *(self.values[name] for name in names)]:
+            self.ledger.freeze(act, f"{call.name}_ writes into a part of a tensor")
+        self.ledger.left.append((f"{call.name}_", _module(node)))
+        for name in names:
+            self.values[name] = self.ledger.fixed(self.values[name].shape)
+        made = self.ledger.fixed(call.shape)
+        self.values[node.args[0]] = made  # type: ignore[index]
+        return made
+
+    def _unknown(self, node: Node, name: str, acts: list[Act]) -> Any:
+        """Not understood: what goes in stays as it is. What comes from no parameter is no matter."""
+        if node in self.live:
+            self.ledger.left.append((name, _module(node)))
+            for act in acts:
+                self.ledger.freeze(act, f"{name} in {_module(node)} is not understood")
+        made = tuple(self.ledger.fixed(shape) for shape in _shapes_of(_example(node)))
         return made[0] if isinstance(_example(node), Tensor) else made
+
+
+def _module(node: Node) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {"": ("", "")}).values())
+    return stack[-1][0].removeprefix("L['self'].") or "the model"
+
+
+def _flat(made: Made) -> list[Act | Hidden]:
+    return list(made) if isinstance(made, tuple) else [made] if made else []
 
 
 def _example(node: Node) -> Any:
