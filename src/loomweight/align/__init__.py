@@ -26,6 +26,8 @@ from .refit import outputs_of as outputs_of
 from .refit import refit as refit
 from .repair import repair as repair
 from .soft import Annealing as Annealing
+from .straight_through import Training as Training
+from .straight_through import straight_through as straight_through
 from .transport import Transport as Transport
 from .weight_matching import weight_matching as weight_matching
 from .widths import Size as Size
