@@ -118,7 +118,7 @@ def _named(
     names: dict[int, str] = {}
     for number, (_, _, module) in sorted(homes.items(), key=lambda item: item[0]):
         found = spaces[number]
-        word = ("queries" if found.within else found.hint or "heads") if number in parents else "dims" if found.within else ""
+        word = ("queries" if found.within else found.hint) if number in parents else "dims" if found.within else ""
         home = f"layer.{module}" if module.isdigit() else module  # a bare number would be read as a size
         name = base = f"{home}.{word}" if word else home
         count = 2

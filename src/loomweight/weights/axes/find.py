@@ -1,6 +1,6 @@
 """`axes(model, example)`: find the table by tracing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,13 +8,19 @@ from torch import Tensor, nn
 from ...errors import BadParameter
 from ..memory import from_module
 from .express import expressed
-from .graph import traced
+from .graph import chosen, traced
 from .solve import solve
 from .table import Axes
 from .trace import Walk
 
 
-def axes(model: nn.Module, example: Any, kwargs: Mapping[str, Any] | None = None) -> Axes:
+def axes(
+    model: nn.Module,
+    example: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    outputs: Callable[[Any], Any] | None = None,
+) -> Axes:
     """Which axes of which tensors of a model carry the same units: hidden widths, residual streams, heads, dims of heads.
 
     The model is traced on an example (by `torch.export`, which sees all of it and runs nothing; where that fails because the path
@@ -25,6 +31,8 @@ def axes(model: nn.Module, example: Any, kwargs: Mapping[str, Any] | None = None
         model: any module; it is left as it was.
         example: its input, a tuple of its inputs, or a dict of keyword arguments.
         kwargs: keyword arguments besides.
+        outputs: what of the model's output must stay as it is, `lambda out: out.logits`; without it all of it, also hidden
+            states, caches and whatever else a model returns, and the units of these stay where they are.
 
     Raises:
         BadParameter: the model does not run on the example.
@@ -39,7 +47,8 @@ def axes(model: nn.Module, example: Any, kwargs: Mapping[str, Any] | None = None
     """
     args, named = arguments(example, kwargs)
     weights = from_module(model)
-    graph = traced(model, args, named)
+    with chosen(model, outputs):
+        graph = traced(model, args, named)
     ledger = Walk(graph, {name: weights.ties.get(name, name) for name in weights.names}).run()
     shapes = {name: weights.spec[name].shape for name in weights.physical}
     while True:

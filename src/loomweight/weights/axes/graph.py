@@ -5,9 +5,10 @@ on its data cannot be exported; then `make_fx` records the operations of one run
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def traced(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     """The graph of a model on an example.
 
     Raises:
-        BadParameter: the model does not run on the example.
+        BadParameter: the model does not run on the example, or its run cannot be recorded.
     """
     with _quiet(model), torch.no_grad():
         try:
@@ -40,8 +41,12 @@ def traced(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
             raise BadParameter(f"{type(model).__name__} does not run on the example inputs ({_shapes(args, kwargs)}): {_first_line(error)}") from error
         try:
             return _exported(model, args, kwargs)
+        except Exception as error:  # noqa: BLE001  any failure of the exporter is a reason to record a run
+            why = _first_line(error)
+        try:
+            return _recorded(model, args, kwargs, why)
         except Exception as error:
-            return _recorded(model, args, kwargs, _first_line(error))
+            raise BadParameter(f"{type(model).__name__} can neither be exported ({why}) nor recorded ({_first_line(error)}); write its table by hand.") from error
 
 
 def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
@@ -57,7 +62,7 @@ def _recorded(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     from torch.utils._pytree import tree_flatten, tree_unflatten
 
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    names, tensors = list(state), [value.detach() for value in state.values()]
+    names, tensors = list(state), [value.detach().clone() for value in state.values()]
     leaves, shape = tree_flatten((args, dict(kwargs)))
     inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
@@ -66,7 +71,8 @@ def _recorded(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
         args, kwargs = tree_unflatten([next(rest) if isinstance(leaf, Tensor) else leaf for leaf in leaves], shape)
         return tree_flatten(torch.func.functional_call(model, dict(zip(names, stored, strict=True)), args, kwargs))[0]
 
-    module = make_fx(call, tracing_mode="real", pre_dispatch=True)(tensors, inputs)
+    with _numbers_kept():
+        module = make_fx(call, tracing_mode="real", pre_dispatch=True, _error_on_data_dependent_ops=False)(tensors, inputs)
     places = [node.name for node in module.graph.nodes if node.op == "placeholder"]
     constants = {node.name: getattr(module, str(node.target)) for node in module.graph.nodes if node.op == "get_attr"}
     constants = {name: value for name, value in constants.items() if isinstance(value, Tensor)}
@@ -74,7 +80,42 @@ def _recorded(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 
 @contextmanager
-def _quiet(model: nn.Module):  # type: ignore[no-untyped-def]
+def _numbers_kept() -> Iterator[None]:
+    """Numbers taken out of tensors stay in a recorded graph although nothing in it uses them: the path that was taken may."""
+    known = torch.fx.node._side_effectful_functions
+    aten = torch.ops.aten
+    new = {aten.item.default, aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default, aten.allclose.default} - known
+    known |= new
+    try:
+        yield
+    finally:
+        known -= new
+
+
+@contextmanager
+def chosen(model: nn.Module, outputs: Callable[[Any], Any] | None) -> Iterator[None]:
+    """The model returns what `outputs` makes of its output, for the time being."""
+    if outputs is None:
+        yield
+        return
+    before, held = model.forward, "forward" in vars(model)
+
+    @wraps(before)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return outputs(before(*args, **kwargs))
+
+    model.forward = forward
+    try:
+        yield
+    finally:
+        if held:
+            model.forward = before
+        else:
+            del model.forward
+
+
+@contextmanager
+def _quiet(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, plain attention kernels, no warnings of the tracer; all as before afterwards."""
     training = {module: module.training for module in model.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()

@@ -139,7 +139,7 @@ def joined(ledger: Ledger, acts: Sequence[Act], axis: int) -> Act:
     for mark in marks:
         ledger.frozen.append((mark, ""))
     parts = [_by_kind([ids for ids in act.labels if held(ids)], axis) for act in acts]
-    lines = [_line([part.get(kind) for part in parts], acts, marks, axis) for kind in dict.fromkeys(kind for part in parts for kind in part)]
+    lines = [_line(_filled([part.get(kind) for part in parts], axis), acts, marks, axis) for kind in dict.fromkeys(kind for part in parts for kind in part)]
     segment = np.concatenate([np.full(act.shape[axis], mark[0]) for act, mark in zip(acts, marks, strict=True)])
     segment = segment.reshape([size if i == axis else 1 for i in range(ndim)])
     new = [*map(tight, lines), tight(segment)]
@@ -154,6 +154,13 @@ def _by_kind(labels: Sequence[Ids], axis: int) -> dict[tuple[tuple[int, ...], in
         others = tuple(other for other in depends(ids) if other != axis)
         found[others, sum(kind == others for kind, _ in found)] = ids
     return found
+
+
+def _filled(arrays: Sequence[Ids | None], axis: int) -> Sequence[Ids | None]:
+    """A part that does not vary along the other axes may carry the units of those that do, if they all carry the same."""
+    there = [ids for ids in arrays if ids is not None]
+    alike = all(ids.shape[axis] == 1 and np.array_equal(ids, there[0]) for ids in there)
+    return [there[0]] * len(arrays) if alike else arrays
 
 
 def _line(arrays: Sequence[Ids | None], acts: Sequence[Act], marks: Sequence[Ids], axis: int) -> Ids:

@@ -50,7 +50,7 @@ def gathered(ledger: Ledger, ids: Ids, axes: Collection[int], hint: str = "heads
     lines = ids.transpose([*left, *sorted(axes)]).reshape([*(ids.shape[axis] for axis in left), -1])
     different, which = np.unique(lines.reshape(-1, lines.shape[-1]), axis=0, return_inverse=True)
     new = ledger.fresh(len(different))
-    ledger.hints.update(dict.fromkeys(new.tolist(), hint))
+    ledger.hints.update(dict.fromkeys(new.tolist(), hint) if hint else {})
     if len(new) == 1:
         ledger.frozen.append((new, ""))
     repeated = [np.unique(line, return_counts=True) for line in different]
@@ -79,7 +79,7 @@ def pinned(ledger: Ledger, ids: Ids, axes: Collection[int], why: str) -> Ids:
     places = ledger.fresh(int(np.prod(along)))
     ledger.frozen.append((places, why))
     relate(ledger, ids, places.reshape(along))
-    return gathered(ledger, ids, axes)
+    return gathered(ledger, ids, axes, "")
 
 
 def _pairs(a: Ids, b: Ids) -> tuple[Ids, NDArray[np.int64]]:
