@@ -1,15 +1,17 @@
 """`axes(model, example)`: find the table by tracing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from ...errors import BadParameter
 from ..memory import from_module
+from ..names import listed
 from .express import expressed
 from .graph import chosen, traced
-from .solve import solve
+from .labels import Ledger
+from .solve import Solution, solve
 from .table import Axes
 from .trace import Walk
 
@@ -52,14 +54,27 @@ def axes(
     ledger = Walk(graph, {name: weights.ties.get(name, name) for name in weights.names}).run()
     shapes = {name: weights.spec[name].shape for name in weights.physical}
     while True:
-        found, bad = expressed(solve(ledger), ledger.consumed, shapes)
+        solution = solve(ledger)
+        found, bad = expressed(solution, ledger.consumed, shapes)
         if found:
             break
         for unit in bad:
             ledger.frozen.append((ledger.fresh(1) * 0 + unit, "its units are in an order that no table can say"))
     layouts = dict(found.layouts) | {alias: found.layouts[owner] for alias, owner in weights.ties.items()}
-    notes = [f"{operation} in {where or 'the model'} is not understood: the units that it touches stay" for operation, where in dict.fromkeys(ledger.left)]
-    return Axes(found.spaces, {name: layouts[name] for name in weights.names}, graph.how, tuple(notes))
+    return Axes(found.spaces, {name: layouts[name] for name in weights.names}, graph.how, tuple(_notes(ledger, solution)))
+
+
+def _notes(ledger: Ledger, solution: Solution) -> Iterator[str]:
+    """What stays as it is, and why."""
+    for operation, where in dict.fromkeys(ledger.left):
+        yield f"{operation} in {where} is not understood: the units that it touches stay"
+    why: dict[str, dict[str, None]] = {}
+    for (tensor, _), units in solution.slots.items():
+        for reason in {solution.reasons.get(unit, "") for unit in units.tolist()}:
+            why.setdefault(reason, {})[tensor] = None
+    for reason, tensors in sorted(why.items()):
+        if reason and not reason.endswith("is not understood"):
+            yield f"units of {listed(tensors)} stay: {reason}"
 
 
 def arguments(example: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -4,6 +4,7 @@
 on its data cannot be exported; then `make_fx` records the operations of one run on the example, and says so.
 """
 
+import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Graph
+from torch.fx import Graph, Node
 
 from ...errors import BadParameter
 
@@ -50,11 +51,20 @@ def traced(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
 
 def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
-    program = torch.export.export(model, args, dict(kwargs), strict=False).run_decompositions({})  # no operation is taken apart, writing in place is
+    program = torch.export.export(model, args, dict(kwargs), strict=False)
+    if any(_not_plain(node) for node in program.graph.nodes):
+        program = program.run_decompositions({})  # no operation is taken apart; blocks are, and writing in place is replaced
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     constants = {key: program.constants[target] for key, target in signature.inputs_to_lifted_tensor_constants.items()}
     return Traced(program.graph, names, {key: value for key, value in constants.items() if isinstance(value, Tensor)}, "torch.export")
+
+
+def _not_plain(node: Node) -> bool:
+    """Whether a node writes in place, or is a block of operations."""
+    if node.op != "call_function" or node.target is operator.getitem:
+        return False
+    return not isinstance(node.target, torch._ops.OpOverload) or node.target._schema.is_mutable
 
 
 def _recorded(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], why: str) -> Traced:

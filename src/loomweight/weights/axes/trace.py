@@ -122,7 +122,7 @@ class Walk:
 
     def _number(self, node: Node, call: Call) -> Any:
         """A number taken out of tensors: whatever they carry stays, since what happens next may depend on it."""
-        if not call.name.startswith(_SHAPES_ALONE) or call.name == "is_nonzero":
+        if node.target._schema.returns and (not call.name.startswith(_SHAPES_ALONE) or call.name == "is_nonzero"):  # type: ignore[union-attr]
             for act in call.acts:
                 self.ledger.freeze(act, f"{call.name} takes a number out of a tensor")
         return _example(node)
