@@ -1,4 +1,7 @@
-"""Judge weights: barriers between sets, greedy selection, diversity of models, cost. It takes `loss(weights)` or `score(weights)`."""
+"""Judge weights: barriers between sets, by layers, in a plane; flatness, similarity of layers, greedy selection, diversity, cost.
+
+It takes `loss(weights)` or `score(weights)`.
+"""
 
 from .barrier import Barrier as Barrier
 from .barrier import barrier as barrier
@@ -10,6 +13,21 @@ from .diversity import decompose as decompose
 from .diversity import diversity as diversity
 from .diversity import locality as locality
 from .diversity import ratio_error as ratio_error
+from .flatness import Flatness as Flatness
+from .flatness import adversarial_flatness as adversarial_flatness
+from .flatness import ascent as ascent
+from .flatness import filter_direction as filter_direction
+from .flatness import moved as moved
+from .flatness import random_flatness as random_flatness
 from .greedy import Attempt as Attempt
 from .greedy import Selection as Selection
 from .greedy import greedy_soup as greedy_soup
+from .layerwise import Group as Group
+from .layerwise import Layerwise as Layerwise
+from .layerwise import layerwise as layerwise
+from .plane import Frame as Frame
+from .plane import Plane as Plane
+from .plane import plane as plane
+from .similarity import Similarity as Similarity
+from .similarity import cka as cka
+from .similarity import similarity as similarity
