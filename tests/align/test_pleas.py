@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from loomweight.align import Fit, Merged, Size, loaded, pleas, renew_batch_norm
+from loomweight.align import Fit, Merged, Size, activation_matching, loaded, pleas, renew_batch_norm
 from loomweight.edits import Permute
 from loomweight.errors import BadParameter, IntegersDiffer, UnknownName
 from loomweight.weights import Weights, from_module
@@ -247,3 +247,32 @@ def test_a_shared_tensor_is_not_split() -> None:
     with pytest.raises(BadParameter, match="are one tensor"):
         pleas(table, weights, weights, 0.5)
     assert torch.equal(pleas(table, weights, weights, 1).weights["out.weight"], model.out.weight)
+
+
+def test_an_alignment_of_ones_own_is_taken() -> None:
+    first, second = parents()
+    images = digits()[0]
+    table = axes(first, images[:2])
+    by_activations = activation_matching(table, second, first, images.split(400))
+    result = pleas(table, from_module(second), from_module(first), match=by_activations)
+    assert result.match is by_activations
+    moved = by_activations(from_module(second))
+    torch.testing.assert_close(result.weights["head.weight"], (first.head.weight + moved["head.weight"]) / 2)  # type: ignore[operator, union-attr]
+
+
+def test_the_hidden_units_of_bert_are_split() -> None:
+    transformers = pytest.importorskip("transformers")
+
+    def bert(hidden: int) -> nn.Module:
+        sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": hidden}
+        return seeded(0, lambda: transformers.BertModel(transformers.BertConfig(**sizes), add_pooling_layer=False)).eval()  # type: ignore[arg-type]
+
+    model, words = bert(10), {"input_ids": torch.arange(42).reshape(6, 7)}
+    table, weights = axes(model, words), from_module(model)
+    copy = Permute.by(table, random_orders(table, 1))(weights)
+    hidden = {name: 0.5 for name in table.spaces if "intermediate" in name}
+    result = pleas(table, copy, weights, hidden, fit=Fit(model, [words]))
+    wide = bert(15)
+    wide.load_state_dict(dict(result.weights))
+    with torch.no_grad():
+        torch.testing.assert_close(wide(**words).last_hidden_state, model(**words).last_hidden_state, rtol=1e-4, atol=1e-5)

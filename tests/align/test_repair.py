@@ -123,3 +123,16 @@ def test_bad_input() -> None:
         repair(table.without(*table.spaces), model, [weights], [images])
     with pytest.raises(LoomweightError, match="shapes"):
         repair(table, model, [from_module(seeded(0, Mlp, 5))], [images])
+
+
+def test_layers_inside_a_transformer_are_repaired() -> None:
+    """Hidden units of the feed-forward part and the stream; what attention makes inside its module is left alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Linear(8, 3)).eval()
+        rows = torch.randn(50, 3, 8)
+    weights = from_module(model)
+    weak = Weights.of({name: tensor * 0.3 if name == "1.linear1.weight" else tensor for name, tensor in weights.items()})
+    fixed = repair(axes(model, rows[:1]), loaded(model, weak), [weights, weights], rows.split(20))
+    for name, tensor in weights.items():
+        torch.testing.assert_close(fixed[name], tensor, rtol=1e-4, atol=1e-4)

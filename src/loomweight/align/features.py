@@ -156,9 +156,9 @@ class _Layer:
         """The weight and the bias; a unit of one network reads nothing of the other's own units."""
         weight, bias = _weight(name), _weight(name).removesuffix("weight") + "bias"
         sums, biased = self.normal.checked(name), self.module.bias is not None
-        flat = before[weight].double()
+        flat = before[weight].double().to(sums.gram.device)
         matrix = flat if made_axis(self.module) else flat.flatten(1).T
-        stacked = torch.cat([matrix, before[bias].double()[None]]) if biased else matrix.clone()
+        stacked = torch.cat([matrix, before[bias].to(flat)[None]]) if biased else matrix.clone()
         inputs = self.read.owner.repeat_interleave(self.each)
         inputs = torch.cat([inputs, torch.tensor([BOTH])]) if biased else inputs
         for who in (FIRST, SECOND, BOTH):

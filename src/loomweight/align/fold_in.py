@@ -28,7 +28,7 @@ def fold_in(module: Any, seen: Moments, mean: Channels, std: Channels) -> None:
 def signs(module: Any) -> Tensor:
     """-1 for channels that a normalization turns round, else 1."""
     if not is_norm(module) or module.weight is None:
-        return torch.ones(1, dtype=torch.float64)
+        return torch.ones((), dtype=torch.float64)
     return torch.where(module.weight < 0, -1.0, 1.0).double()
 
 

@@ -57,7 +57,7 @@ def _joined(widths: Widths, name: str, first: Weights, second: Weights) -> Tenso
         tensor = weights.open(name)(0, spec.numel).reshape(spec.shape).to(weights.spec[name].work)
         for axis, origin in enumerate(origins):
             if len(origin.place) != spec.shape[axis] or (origin.owner != BOTH).any():
-                tensor = tensor.index_select(axis, origin.place)
+                tensor = tensor.index_select(axis, origin.place.to(tensor.device))
             if axis == layout.consumed and (origin.owner != BOTH).any():
                 share = share * (origin.owner & who).bool().reshape([-1 if d == axis else 1 for d in range(len(origins))])
         part = tensor * share.to(tensor)
@@ -71,5 +71,5 @@ def _same(widths: Widths, name: str, first: Weights, second: Weights) -> Tensor:
     if not torch.equal(tensor, second[name]):
         raise IntegersDiffer(f"integer tensor {name!r} differs between the two networks; integers are never averaged: make them equal.")
     for axis, terms in enumerate(widths.axes.layouts[name].axes):
-        tensor = tensor.index_select(axis, widths.along(terms).place)
+        tensor = tensor.index_select(axis, widths.along(terms).place.to(tensor.device))
     return tensor

@@ -107,7 +107,7 @@ def _apart(axes: Axes, space: str, first: Weights, second: Weights) -> Tensor:
     for use in axes.uses(space):
         spec = first.spec[use.tensor]
         if spec.averages and use.tensor in first.physical and "running_" not in use.tensor:
-            gap = first[use.tensor].double() - second[use.tensor].double()
+            gap = (first[use.tensor].double() - second[use.tensor].double()).cpu()
             total += unfolded(axes, gap, use).square().sum(-1)
     return total
 

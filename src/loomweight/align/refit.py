@@ -5,21 +5,19 @@ this for every layer of a merged network. Here the solution is closed, from sums
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadParameter, unknown
+from ..errors import BadParameter
 from ..evidence.grams import Forward, run_model
 from ..weights import Weights, from_module
 from .least_squares import Normal, solved
 from .passes import Data
 from .patches import matrix, refuse_others, results, rows, weight_of
-
-#: a batch -> the wanted outputs of a layer on it
-Wanted = Callable[[Any], Tensor]
+from .teacher import Wanted, module_of
 
 
 def refit(
@@ -58,31 +56,6 @@ def refit(
     seen = _sums(twin, module, layer, Data(loader, forward, progress), wanted)
     put(module, solved(seen.gram, seen.cross, stacked(module), ridge))
     return from_module(twin)
-
-
-def outputs_of(teacher: nn.Module, layer: str, forward: Forward = run_model) -> Wanted:
-    """batch -> what a network's layer puts out on it, in evaluation mode.
-
-    >>> outputs_of(nn.Sequential(nn.Flatten(), nn.ReLU()), "0")(torch.ones(1, 2, 2))
-    tensor([[1., 1., 1., 1.]])
-    """
-    twin = copy.deepcopy(teacher).eval()
-    module_of(twin, layer)
-
-    def wanted(batch: Any) -> Tensor:
-        outputs: list[Tensor] = []
-        Data([batch], forward, False).through(twin, {layer: twin.get_submodule(layer)}, lambda _, given, output: outputs.append(output), words=layer)
-        return outputs[-1]
-
-    return wanted
-
-
-def module_of(model: nn.Module, name: str) -> nn.Module:
-    """The module of that name."""
-    found = dict(model.named_modules())
-    if name not in found:
-        raise unknown("module", name, filter(None, found))
-    return found[name]
 
 
 def stacked(module: Any) -> Tensor:

@@ -74,7 +74,7 @@ def softly_matched(axes: Axes, moving: Weights, reference: Weights, annealing: A
     Every axis that carries a space is moved by its matrix: of a recurrent weight it is both, P W P^T. All spaces move at once, from matrices
     that say nothing (1 / n everywhere); both sets are held in float64. What the orders at the end miss by rounding, `weight_matching` climbs from there.
     """
-    held, goal = ({name: weights[name].double() for name in counted(reference)} for weights in (moving, reference))
+    held, goal = ({name: weights[name].double().cpu() for name in counted(reference)} for weights in (moving, reference))
     soft = {name: torch.full((space.size, space.size), 1 / space.size, dtype=torch.float64) for name, space in axes.spaces.items()}
     temperature = annealing.temperature
     for _ in range(annealing.steps):
