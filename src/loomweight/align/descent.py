@@ -24,15 +24,19 @@ class Climb:
         pair: both sets.
         families: whose orders may change.
         orders: where to start; spaces that are not named stay.
+        sizes: of each tensor the product of both norms, if known.
     """
 
-    def __init__(self, pair: Pair, families: Sequence[Family], orders: Orders) -> None:
+    def __init__(self, pair: Pair, families: Sequence[Family], orders: Orders, sizes: Mapping[str, float] | None = None) -> None:
         self.pair, self.families, self.orders = pair, families, dict(orders)
         self.inner: dict[str, float] = {}
-        self.sizes: dict[str, float] = {}
+        self.sizes: dict[str, float] = dict(sizes or {})
         for name in dict.fromkeys(name for family in families for name in family.tensors):
-            self.inner[name], moving, reference = pair.measured(name, self.orders)
-            self.sizes[name] = (moving * reference) ** 0.5
+            if name in self.sizes:
+                self.inner[name] = pair.inner(name, self.orders)
+            else:
+                self.inner[name], moving, reference = pair.measured(name, self.orders)
+                self.sizes[name] = (moving * reference) ** 0.5
         self._due = set(range(len(families)))
         self._near = [[j for j, other in enumerate(families) if set(other.tensors) & set(family.tensors)] for family in families]
 
@@ -79,7 +83,7 @@ def started(pair: Pair, families: Sequence[Family], begin: Orders = MappingProxy
     """At the orders given (by default the identity), or where a first pass leads, if that is higher."""
     here = Climb(pair, families, begin)
     orders = propagated(pair, families, begin)
-    there = Climb(pair, families, orders)
+    there = Climb(pair, families, orders, here.sizes)
     return there if there.total - here.total > ROUNDING * sum(here.sizes.values()) else here
 
 

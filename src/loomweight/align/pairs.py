@@ -16,8 +16,8 @@ from ..weights.axes.table import Axes, Term
 from .assignment import Gain, same_rows
 from .families import Family, Place, rows, term_of
 
-#: up to this many rows products are in float64; above, in float32 with sums in float64
-EXACT = 512
+#: matrices of up to this many entries are multiplied in float64; larger ones in float32 with sums in float64
+EXACT = 1 << 15
 #: columns of one float32 product, and rows of the matrix that takes it
 DEEP, TALL = 4096, 2048
 #: tensors above this many entries are read in parts where the first axis stays
@@ -99,7 +99,7 @@ class Pair:
 
     def inner(self, name: str, orders: Orders) -> float:
         """The inner product of one tensor of both sets, in float64."""
-        return sum(_dot(ours.reshape(-1), theirs.reshape(-1)) for ours, theirs in self.read(name, orders))
+        return sum(float(a @ b) for ours, theirs in self.read(name, orders) for a, b in _wide(ours, theirs))
 
     def measured(self, name: str, orders: Orders) -> tuple[float, float, float]:
         """The inner product of one tensor of both sets, and the square of the norm of each: moving, reference.
@@ -109,8 +109,8 @@ class Pair:
         """
         inner = moving = reference = 0.0
         for ours, theirs in self.read(name, orders):
-            a, b = ours.reshape(-1), theirs.reshape(-1)
-            inner, moving, reference = inner + _dot(a, b), moving + _dot(b, b), reference + _dot(a, a)
+            for a, b in _wide(ours, theirs):
+                inner, moving, reference = inner + float(a @ b), moving + float(b @ b), reference + float(a @ a)
         for which, square in (("moving", moving), ("reference", reference)):
             if not isfinite(square):
                 raise NonFinite(f"tensor {name!r} of the {which} set holds NaN or Inf, so its units cannot be matched; look for what diverged there.")
@@ -129,7 +129,7 @@ def add_product(total: Tensor, ours: Tensor, theirs: Tensor) -> None:
     """total += ours @ theirs^T. Rows that are equal bit for bit get sums that are equal bit for bit."""
     same = [None if ours.shape[1] == 1 else _repeated(part) for part in (ours, theirs)]
     target = total if same == [None, None] else torch.zeros_like(total)
-    if len(ours) <= EXACT or ours.dtype == torch.float64:
+    if ours.numel() <= EXACT or ours.dtype == torch.float64:
         target += ours.double() @ theirs.double().T
     else:
         for lo in range(0, ours.shape[1], DEEP):
@@ -147,8 +147,10 @@ def _repeated(matrix: Tensor) -> Tensor | None:
     return None if torch.equal(found, torch.arange(len(found))) else found
 
 
-def _dot(first: Tensor, second: Tensor, step: int = 1 << 20) -> float:
-    return sum(float(first[lo : lo + step].double() @ second[lo : lo + step].double()) for lo in range(0, len(first), step))
+def _wide(first: Tensor, second: Tensor, step: int = 1 << 17) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both, flat, in float64, in pieces that fit a cache."""
+    a, b = first.reshape(-1), second.reshape(-1)
+    return ((a[lo : lo + step].double(), b[lo : lo + step].double()) for lo in range(0, len(a), step))
 
 
 def _strings(term: Term) -> set[str]:
