@@ -75,7 +75,7 @@ def activation_costs(moving: Network, reference: Network, loader: Iterable[Any],
     count = 0
     with torch.no_grad(), untouched(moving.model), untouched(reference.model):
         for batch in islice(loader, first):
-            ours, theirs = (_seen(side.model, {module for _, module in both}, batch, forward) for side in (moving, reference))
+            ours, theirs = (seen(side.model, {module for _, module in both}, batch, forward) for side in (moving, reference))
             for key in [key for key in both if key[1] in ours and key[1] in theirs]:
                 rows = _rows(moving.axes, here[key], ours[key[1]]), _rows(reference.axes, there[key], theirs[key[1]])
                 if rows[0].shape[2] != rows[1].shape[2]:
@@ -132,7 +132,7 @@ def _rows(axes: Axes, output: Output, tensor: Tensor) -> Tensor:
     return grid.reshape(-1, grid.shape[len(own) - 1], grid[(0,) * len(own)].numel())
 
 
-def _seen(model: nn.Module, names: set[str], batch: Any, forward: Forward) -> dict[str, Tensor]:
+def seen(model: nn.Module, names: set[str], batch: Any, forward: Forward) -> dict[str, Tensor]:
     """What the modules that run put out, all calls of one in a row."""
     found: dict[str, list[Tensor]] = {}
 

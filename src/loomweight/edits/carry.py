@@ -27,6 +27,9 @@ class UnitMap:
 
     A space that lies in others has a matrix for every new unit of theirs, (*new parents, new, old), or one for every pair of
     a new and an old one, (*new parents, *old parents, new, old). `consumes` has the same parents in front.
+
+    >>> UnitMap(makes=torch.tensor([[0.5, 0.5]]), consumes=torch.tensor([[1.0], [1.0]])).makes  # two units become one, their mean
+    tensor([[0.5000, 0.5000]])
     """
 
     makes: Tensor
