@@ -67,6 +67,18 @@ def test_the_statistics_are_the_wanted_ones(scene: int, shares: tuple[float, flo
     assert not torch.allclose(statistics(model, merged, images, names)[names[0]][1], got[names[0]][1], rtol=1e-2)
 
 
+@pytest.mark.parametrize("scene", range(3), ids=["mlp", "cnn", "transposed"])
+def test_one_pass_over_one_batch_is_exact(scene: int) -> None:
+    model, _ = list(scenes())[scene]
+    images = digits()[0][:200]
+    a = from_module(model)
+    b = Weights.of({name: tensor.flip(0) * 1.3 if tensor.is_floating_point() and "running" not in name else tensor for name, tensor in a.items()})
+    table, merged = axes(model, images[:2]), loaded(model, half(a, b))
+    whole, cut = (repair(table, merged, [a, b], batches) for batches in ([images], images.split(77)))
+    for name in whole.names:
+        torch.testing.assert_close(whole[name], cut[name], rtol=1e-4, atol=1e-5)
+
+
 def test_a_parent_is_left_as_it_is() -> None:
     images, labels, _, _ = digits()
     model = trained(seeded(1, Cnn, 6, 8), images[:300], labels[:300], epochs=2)

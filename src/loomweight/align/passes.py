@@ -41,6 +41,8 @@ class Data:
     progress: bool = True
     #: module -> how often it ran in the batch looked at last, in order of the first run
     ran: dict[str, int] = field(default_factory=dict, init=False)
+    #: how many batches there were
+    count: int = field(default=0, init=False)
 
     def through(self, model: nn.Module, modules: Mapping[str, nn.Module], see: See, *, words: str, only: str = "") -> None:
         """Run the model on all batches. With `only`, no further than what this module does in every batch.
@@ -50,7 +52,7 @@ class Data:
         """
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         last = self.ran.get(only, 0)
-        count = 0
+        self.count = 0
         with torch.no_grad(), ExitStack() as stack:
             seen: dict[str, int] = {}
             for name, module in modules.items():
@@ -60,10 +62,10 @@ class Data:
                 seen.clear()
                 with suppress(_Reached):
                     self.forward(model, batches.to_device(batch, device))
-                count += 1
+                self.count += 1
             if not only:
                 self.ran = dict(seen)
-        if not count:
+        if not self.count:
             raise BadParameter("the loader gave no batch; one that can be gone through several times is needed (a list, a DataLoader).")
 
     def moments(self, model: nn.Module, modules: Mapping[str, nn.Module], of: Callable[[str, Tensor, Tensor], Moments], only: str = "") -> dict[str, Moments]:

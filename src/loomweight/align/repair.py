@@ -60,7 +60,8 @@ def repair(
         parents: what was interpolated, in one order of units (permute them first).
         loader: gives batches, the same ones every time; labels are not needed.
         shares: of the parents in the interpolation; equal by default. They add up to 1.
-        layer_by_layer: one pass over the data for each layer, which is exact; otherwise one for all, as the authors do it.
+        layer_by_layer: one pass over the data for each layer, which is exact; otherwise one for all, as the authors do it. Of a single batch
+            one pass is exact.
         forward: (model, batch) -> anything: how the model is run.
 
     Raises:
@@ -83,9 +84,10 @@ def repair(
     data = Data(loader, forward)
     goals = _goals(axes, model, parents, _shares(parents, shares), data)
     sites = {name: twin.get_submodule(name) for name in goals}
-    found = {} if layer_by_layer else _all(twin, sites, goals, data)
+    one_by_one = layer_by_layer and data.count > 1
+    found = {} if one_by_one else _all(twin, sites, goals, data)
     for name in goals:
-        seen = data.moments(twin, sites, lambda name, given, output: _raw(sites[name], given, output), name) if layer_by_layer else found
+        seen = data.moments(twin, sites, lambda name, given, output: _raw(sites[name], given, output), name) if one_by_one else found
         fold_in(sites[name], seen[name].checked(name), goals[name].mean, goals[name].std)
     return from_module(twin)
 
