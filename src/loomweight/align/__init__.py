@@ -27,6 +27,8 @@ from .pleas import Merged as Merged
 from .pleas import pleas as pleas
 from .refit import refit as refit
 from .repair import repair as repair
+from .singular import SingularAlignment as SingularAlignment
+from .singular import singular_alignment as singular_alignment
 from .soft import Annealing as Annealing
 from .stages import Stage as Stage
 from .straight_through import Training as Training
