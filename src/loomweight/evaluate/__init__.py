@@ -3,6 +3,8 @@
 It takes `loss(weights)` or `score(weights)`.
 """
 
+from .apart import Apart as Apart
+from .apart import apart as apart
 from .barrier import Barrier as Barrier
 from .barrier import barrier as barrier
 from .barrier import between as between
@@ -25,6 +27,7 @@ from .greedy import greedy_soup as greedy_soup
 from .layerwise import Group as Group
 from .layerwise import Layerwise as Layerwise
 from .layerwise import layerwise as layerwise
+from .path_norm import path_norm as path_norm
 from .plane import Frame as Frame
 from .plane import Plane as Plane
 from .plane import plane as plane

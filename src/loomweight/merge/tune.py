@@ -7,9 +7,7 @@ https://arxiv.org/abs/2306.04488): with several objectives the front is what a p
 """
 
 import csv
-import importlib
 import io
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +15,11 @@ from typing import Any
 
 import yaml
 
-from ..errors import BadParameter, OutputError, RecipeError, UnknownName, unknown
+from ..errors import BadParameter, OutputError, RecipeError
 from ..search import Choice, Dimension, Float, Int, Space, Study, Trial
 from ..weights import Weights
 from .marks import Item, Search
+from .named import named
 from .read import Draft
 from .run import Stages, plans
 
@@ -99,21 +98,7 @@ def load_evaluator(name: str) -> Evaluator:
         UnknownName: no such module or function.
         BadParameter: the name has no colon, or names something that cannot be called.
     """
-    module_name, colon, function = name.partition(":")
-    if not colon:
-        raise BadParameter(f"an evaluator is named module:function, found {name!r}.")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name.partition(".")[0]:
-            raise
-        near = [path.stem for path in Path.cwd().glob("*.py")]
-        raise UnknownName(f"{unknown('module', module_name, near)} in the working folder.") from error
-    if not hasattr(module, function):
-        raise unknown(f"function of {module_name}", function, [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")])
-    found = getattr(module, function)
+    found = named(name, "an evaluator")
     if not callable(found):
         raise BadParameter(f"{name} is a {type(found).__name__}, not a function of weights.")
     return found  # type: ignore[return-value]  # what it returns is checked when it is called

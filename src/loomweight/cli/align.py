@@ -1,0 +1,76 @@
+"""`loomweight align`: a network in another's coordinates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from ..evaluate.apart import Apart, apart
+from ..merge.bar import bar
+from ..merge.coordinates import Coordinates, How, Side
+from ..merge.side_files import copied
+from ..weights import Output, Weights, config_of, load, write
+from ..weights.place import Place
+from .app import app
+from .model import DataOption, ExampleOption, ModelOption, TableOption
+
+
+@app.command()
+def align(
+    moving: Annotated[Path, typer.Argument(help="The checkpoint that is put into another order of units.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write, or a file that ends in .safetensors.")],
+    to: Annotated[Path, typer.Option(help="The checkpoint whose coordinates it gets.")],
+    method: Annotated[str, typer.Option(help="weights, activations (needs --model and --data), or ot (other widths too).")] = "weights",
+    model: ModelOption = None,
+    table: TableOption = None,
+    example: ExampleOption = None,
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(help="Of the matching.")] = 0,
+    layers: Annotated[bool, typer.Option("--layers", help="Say of every layer how far apart it was and is.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+) -> None:
+    """Write a network in the coordinates of another that was trained apart, so that the two can be merged.
+
+    Example: `loomweight align ./b --to ./a ./b-aligned`
+    """
+    how = Coordinates(How(method, model, table, example, data, seed))
+    ours, theirs = (Side(load(path), config_of(path)) for path in (moving, to))
+    aligned = how.bring(ours, theirs)
+    Place.at(out).check([moving, to, *aligned.sources], overwrite)
+    before = _before(ours.weights, theirs.weights)
+    with bar(f"aligning {out.name}", True) as progress:
+        write(aligned, Output(out, files=_files(moving, moving if before else to, out), metadata={"format": "pt"}, overwrite=overwrite), progress=progress)
+    _tell(out, to, before, apart(load(out), theirs.weights), layers)
+
+
+def _files(moving: Path, sized: Path, out: Path) -> dict[str, bytes]:
+    """What lies beside the weights, as a merge takes it along; the config is that of the model whose widths the result has."""
+    if out.suffix == ".safetensors":
+        return {}
+    config = sized / "config.json"
+    found = copied(moving) if moving.is_dir() else {}
+    return {**found, **({"config.json": config.read_bytes()} if config.exists() else {})}
+
+
+def _before(moving: Weights, reference: Weights) -> Mapping[str, Apart] | None:
+    """How far apart they are; None where they have different widths."""
+    same = all(spec.shape == reference.spec[name].shape for name, spec in moving.spec.items() if name in reference)
+    return apart(moving, reference) if same else None
+
+
+def _tell(out: Path, to: Path, before: Mapping[str, Apart] | None, after: Mapping[str, Apart], layers: bool) -> None:
+    was = f"was {_words(before[''])} from {to}, " if before else "had another width, "
+    typer.echo(f"{out}: {was}is {_words(after[''])}")
+    if layers:
+        shown = Table(Column("layer", overflow="fold"), "distance before", "after", "cosine before", "after")
+        for layer, now in list(after.items())[1:]:
+            then = before[layer] if before else None
+            shown.add_row(layer, f"{then.relative:.3g}" if then else "", f"{now.relative:.3g}", f"{then.cosine:.4f}" if then else "", f"{now.cosine:.4f}")
+        Console().print(shown)
+
+
+def _words(found: Apart) -> str:
+    return f"{found.distance:.4g} ({found.relative:.1%} of its norm, cosine {found.cosine:.3f})"
