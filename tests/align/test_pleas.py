@@ -135,6 +135,17 @@ def test_units_of_one_network_read_nothing_of_the_others_own(shares: tuple[float
         assert built("mlp", result)(digits()[0][:2]).isfinite().all()
 
 
+def test_layers_that_overwrite_their_input_do_not_matter() -> None:
+    first, second, table = pair("mlp")
+    images, weights = digits()[0][:60], (from_module(second), from_module(first))
+    plain = pleas(table, *weights, 0.5, fit=Fit(first, [images]))
+    for module in first.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = True
+    overwriting = pleas(table, *weights, 0.5, fit=Fit(first, [images]))
+    assert all(torch.equal(plain.weights[name], overwriting.weights[name]) for name in plain.weights.names)
+
+
 def test_the_pairs_that_fit_best_are_merged() -> None:
     model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
     a = Weights.of({"0.weight": torch.eye(4)[:, :2] * 4 + 1, "0.bias": torch.zeros(4), "2.weight": torch.ones(1, 4), "2.bias": torch.zeros(1)})

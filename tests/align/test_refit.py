@@ -77,6 +77,11 @@ def test_the_ridge_pulls_to_what_was_there_and_ridge_is_rows_of_data() -> None:
     torch.testing.assert_close(strong["0.weight"], module.weight, rtol=1e-5, atol=1e-6)
 
 
+def test_a_teacher_that_overwrites_its_outputs_is_read_before() -> None:
+    module, inputs = layer("linear")
+    torch.testing.assert_close(outputs_of(nn.Sequential(module, nn.ReLU(inplace=True)), "0")(inputs), module(inputs))
+
+
 def test_what_the_data_does_not_see_stays() -> None:
     module, inputs = layer("without bias")
     inputs[:, 2] = 0

@@ -58,7 +58,11 @@ class Fit:
 
     def _seen(self, model: nn.Module, names: list[str], batch: Any) -> Seen:
         found: Seen = {}
-        with torch.no_grad(), watched({name: model.get_submodule(name) for name in names}, lambda name, *pair: found.setdefault(name, []).append(pair)):
+
+        def watch(name: str, given: Tensor, output: Tensor) -> None:
+            found.setdefault(name, []).append((given.clone(), output.clone()))  # what comes behind may overwrite them
+
+        with torch.no_grad(), watched({name: model.get_submodule(name) for name in names}, watch):
             self.forward(model, batch)
         return found
 

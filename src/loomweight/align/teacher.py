@@ -25,7 +25,7 @@ def outputs_of(teacher: nn.Module, layer: str, forward: Forward = run_model) -> 
 
     def wanted(batch: Any) -> Tensor:
         outputs: list[Tensor] = []
-        Data([batch], forward, False).through(twin, {layer: twin.get_submodule(layer)}, lambda _, given, output: outputs.append(output), words=layer)
+        Data([batch], forward, False).through(twin, {layer: twin.get_submodule(layer)}, lambda _, given, output: outputs.append(output.clone()), words=layer)
         return outputs[-1]
 
     return wanted
