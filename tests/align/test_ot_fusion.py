@@ -239,8 +239,8 @@ def test_plans(seed: int, units: int, others: int) -> None:
     assert float((exact * cost).sum()) - 1e-4 <= float((soft * cost).sum()) <= float((exact * cost).sum()) + 0.1
     torch.testing.assert_close(flat, mass[:, None] * other[None], rtol=0, atol=1e-3)
     found = unit_map(soft)
-    torch.testing.assert_close(found.makes.sum(1), torch.ones(others, dtype=torch.float64))
-    torch.testing.assert_close(found.consumes.sum(1), torch.ones(units, dtype=torch.float64))
+    torch.testing.assert_close(found.makes.double().sum(1), torch.ones(others, dtype=torch.float64))
+    torch.testing.assert_close(found.consumes.double().sum(1), torch.ones(units, dtype=torch.float64))
 
 
 def test_many_to_one_and_to_their_mean() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from loomweight.edits import Carry, Permute, UnitMap
+from loomweight.edits import Carry, Permute, UnitMap, UnitOrder
 from loomweight.errors import BadParameter, IntegersDiffer, NamesDiffer, ShapesDiffer, UnknownName
 from loomweight.weights import Weights
 from loomweight.weights.axes import Axes, axes, random_orders, table_for
@@ -109,9 +109,13 @@ def averaging(maps: dict[str, UnitMap]) -> dict[str, UnitMap]:
 def test_one_hot_is_a_permutation(kind: str, seed: int) -> None:
     model, table, _ = made(kind, 4)
     weights, orders = Weights.of(model.state_dict()), random_orders(table, seed)
-    one_hot = Carry.by(table, table, {name: UnitMap.of_order(order) for name, order in orders.items()})(weights)
     permuted = Permute.by(table, orders)(weights)
-    assert all(torch.equal(one_hot[name], permuted[name]) for name in weights)
+    places = {name: UnitOrder(order) for name, order in orders.items()}
+    matrices = {name: UnitMap(found.makes, found.consumes) for name, found in places.items()}
+    mixed = {name: (places if number % 2 else matrices)[name] for number, name in enumerate(orders)}
+    for maps in (places, matrices, mixed):
+        carried = Carry.by(table, table, maps)(weights)
+        assert all(torch.equal(carried[name], permuted[name]) for name in weights)
 
 
 @every
@@ -213,5 +217,5 @@ def test_bad_maps() -> None:
         Carry.by(table, table, {"units": soft})(weights)["n"]
     with pytest.raises(ShapesDiffer, match=r"tensor 'a' of shape \(2, 1\) becomes \(3, 1\)"):
         weights.map(Carry.by(table, other, {"units": UnitMap(torch.ones(3, 2), torch.ones(2, 3))}))
-    swap = Carry.by(table, table, {"units": UnitMap.of_order(torch.tensor([1, 0]))})
+    swap = Carry.by(table, table, {"units": UnitOrder(torch.tensor([1, 0]))})
     assert swap(weights)["n"].tolist() == [2, 1]

@@ -1,12 +1,12 @@
 """What makes the units of a space, in two networks, as rows that can be compared."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ..edits.carry import UnitMap, carried
+from ..edits.carry import UnitMap, UnitOrder, carried
 from ..weights import Weights, matches
 from ..weights.axes.table import Axes, Layout, Use
 
@@ -46,7 +46,7 @@ class MakingRows:
     moving: Side
     reference: Side
     statistics: tuple[str, ...]
-    maps: dict[str, UnitMap] = field(default_factory=dict)
+    maps: dict[str, UnitMap | UnitOrder] = field(default_factory=dict)
 
     def uses(self, space: str) -> list[Use]:
         """Where the units are made; everywhere, if they are made nowhere that counts."""
@@ -82,7 +82,7 @@ class MakingRows:
         term = self.moving.axes.layouts[use.tensor].axes[use.axis][use.term]
         return bool(family & set(term) - {space, *self.moving.axes.spaces[space].within})
 
-    def _rows(self, side: Side, use: Use, space: str, family: set[str], maps: Mapping[str, UnitMap]) -> Tensor:
+    def _rows(self, side: Side, use: Use, space: str, family: set[str], maps: Mapping[str, UnitMap | UnitOrder]) -> Tensor:
         layout, tensor = side.use(use)
         tensor = carried(side.axes, layout, tensor, maps, {use.axis: sorted(family)})
         (term,) = layout.axes[use.axis]
@@ -97,10 +97,6 @@ class MakingRows:
             grid = grid.norm(dim=norms, keepdim=True)
         grid = grid.movedim([use.axis + term.index(name) for name in own], list(range(len(own))))
         return grid.reshape(-1, grid.shape[len(own) - 1], grid[(0,) * len(own)].numel())
-
-    def without(self, names: set[str]) -> "MakingRows":
-        """The same, some maps forgotten."""
-        return replace(self, maps={name: found for name, found in self.maps.items() if name not in names})
 
 
 def squared_distances(first: Tensor, second: Tensor) -> Tensor:

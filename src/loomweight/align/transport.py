@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..edits.carry import UnitMap
+from ..edits.carry import UnitMap, UnitOrder
 from ..errors import BadParameter, MissingExtra
 
 #: a unit's mass is never below this part of the mean: dead units are carried along
@@ -71,10 +71,10 @@ class Transport:
         found = _exact(cost, mass, reference_mass) if self.reg is None else _entropic(cost, mass, reference_mass, self.reg)
         return torch.from_numpy(found)
 
-    def unit_map(self, plan: Tensor) -> UnitMap:
+    def unit_map(self, plan: Tensor) -> UnitMap | UnitOrder:
         """The map that a plan stands for."""
         found = unit_map(plan)
-        return UnitMap(found.makes, found.makes.mT) if self.shrink else found
+        return UnitMap(found.makes, found.makes.mT) if self.shrink and found.order is None else found
 
     def masses(self, sizes: Tensor) -> Tensor:
         """Masses from norms of incoming weights; they sum to 1 along the last axis."""
@@ -88,16 +88,18 @@ class Transport:
 EXACT = Transport()
 
 
-def unit_map(plan: Tensor) -> UnitMap:
+def unit_map(plan: Tensor) -> UnitMap | UnitOrder:
     """The map of a plan T with masses a = T 1 and b = T^T 1: M = diag(1/b) T^T, N = diag(1/a) T.
 
     A new unit is the mean of what is sent to it; what consumed an old unit consumes the new ones in the proportions in which it
-    was sent. The rows of both sum to 1.
+    was sent. The rows of both sum to 1. A plan that sends every unit to one other is an order.
 
     >>> unit_map(torch.tensor([[0.25], [0.75]])).makes, unit_map(torch.tensor([[0.25], [0.75]])).consumes
     (tensor([[0.2500, 0.7500]]), tensor([[1.],
             [1.]]))
     """
+    if all(((plan != 0).sum(axis) == 1).all() for axis in (-2, -1)):
+        return UnitOrder(plan.argmax(-2))
     return UnitMap((plan / plan.sum(-2, keepdim=True)).mT, plan / plan.sum(-1, keepdim=True))
 
 

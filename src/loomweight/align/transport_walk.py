@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..edits.carry import UnitMap
+from ..edits.carry import UnitMap, UnitOrder
 from ..errors import BadParameter
 from ..weights.axes.table import Axes, Use
 from .making_rows import MakingRows, squared_distances
@@ -56,7 +56,7 @@ class Walk:
             return
         self.seen[root] = around
         found = self._maps(root)
-        if any(name not in self.rows.maps or not torch.equal(self.rows.maps[name].makes, new.makes) for name, new in found.items()):
+        if any(name not in self.rows.maps or not _same(self.rows.maps[name], new) for name, new in found.items()):
             for name in found:
                 self.version[name] += 1
             self.rows.maps |= found
@@ -66,7 +66,7 @@ class Walk:
         near = {f for tensor in tensors for axis in self.axes.layouts[tensor].axes for term in axis for f in term if isinstance(f, str)}
         return sorted(near)
 
-    def _maps(self, root: str) -> dict[str, UnitMap]:
+    def _maps(self, root: str) -> dict[str, UnitMap | UnitOrder]:
         _, *children = self._family(root)
         sizes, others = self.axes.spaces[root].size, self.target.spaces[root].size
         outer, mass, other_mass = torch.zeros(sizes, others, dtype=torch.float64), torch.zeros(sizes).double(), torch.zeros(others).double()
@@ -116,10 +116,16 @@ def parents_of(axes: Axes, space: str) -> int:
     return torch.Size(axes.shape(space)[:-1]).numel()
 
 
-def _of_pairs(found: UnitMap, outer: UnitMap) -> UnitMap:
-    """The map inside pairs of parents; where every new parent is one old one, inside each new parent."""
-    old = outer.makes.argmax(1)
-    if (outer.makes.gather(1, old[:, None]) == 1).all():
-        new = torch.arange(len(old))
-        return UnitMap(found.makes[new, old], found.consumes[new, old])
-    return found
+def _of_pairs(found: UnitMap | UnitOrder, outer: UnitMap | UnitOrder) -> UnitMap | UnitOrder:
+    """The map inside pairs of parents (reference parents, parents, ...); where every new parent is one old one, inside each new parent."""
+    old = outer.makes.argmax(1) if outer.order is None else outer.order
+    if outer.order is None and not (outer.makes.gather(1, old[:, None]) == 1).all():
+        return UnitMap(found.makes, found.consumes)
+    new = torch.arange(len(old))
+    return UnitMap(found.makes[new, old], found.consumes[new, old]) if found.order is None else UnitOrder(found.order[new, old])
+
+
+def _same(first: UnitMap | UnitOrder, second: UnitMap | UnitOrder) -> bool:
+    if first.order is None or second.order is None:
+        return first.order is second.order and torch.equal(first.makes, second.makes)
+    return torch.equal(first.order, second.order)

@@ -9,6 +9,7 @@ tensor([ 0., -4.,  2.])
 
 from .carry import Carry as Carry
 from .carry import UnitMap as UnitMap
+from .carry import UnitOrder as UnitOrder
 from .clip import Clip as Clip
 from .drop import Drop as Drop
 from .drop_both_ends import DropBothEnds as DropBothEnds

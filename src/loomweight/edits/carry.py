@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import BadParameter, IntegersDiffer, NamesDiffer, ShapesDiffer, unknown
 from ..weights import Block, Spec, Weights
+from ..weights.axes.orders import positions
 from ..weights.axes.table import Axes, Axis, Layout, Term
 from ..weights.names import difference
 from .edit import Edit
@@ -35,16 +36,44 @@ class UnitMap:
     makes: Tensor
     consumes: Tensor
 
-    @staticmethod
-    def of_order(order: Tensor) -> "UnitMap":
-        """The one-hot map of an order, new[i] = old[order[i]].
+    @property
+    def order(self) -> Tensor | None:
+        """None: units are mixed."""
+        return None
 
-        >>> UnitMap.of_order(torch.tensor([1, 0])).makes
-        tensor([[0., 1.],
-                [1., 0.]])
-        """
-        makes = torch.nn.functional.one_hot(order, order.shape[-1]).float()
-        return UnitMap(makes, makes.mT)
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of both matrices."""
+        return tuple(self.makes.shape), tuple(self.consumes.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitOrder:
+    """The map that only reorders, new[i] = old[order[i]]: one-hot matrices, kept as places.
+
+    Args:
+        order: (*parents, units)
+
+    >>> UnitOrder(torch.tensor([1, 0])).makes
+    tensor([[0., 1.],
+            [1., 0.]])
+    """
+
+    order: Tensor
+
+    @property
+    def makes(self) -> Tensor:
+        """(*parents, new, old)"""
+        return torch.nn.functional.one_hot(self.order, self.order.shape[-1]).float()
+
+    @property
+    def consumes(self) -> Tensor:
+        """(*parents, old, new)"""
+        return self.makes.mT
+
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of both matrices."""
+        shape = (*self.order.shape, self.order.shape[-1])
+        return shape, shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +113,7 @@ class Carry(Edit):
 
     axes: Axes
     target: Axes
-    maps: tuple[tuple[str, UnitMap], ...]
+    maps: tuple[tuple[str, UnitMap | UnitOrder], ...]
 
     def __post_init__(self) -> None:
         _same_family(self.axes, self.target)
@@ -98,7 +127,7 @@ class Carry(Edit):
                 raise ShapesDiffer(f"space {name!r} has {space.size} units here and {self.target.spaces[name].size} in the target; give a map for it.")
 
     @staticmethod
-    def by(axes: Axes, target: Axes, maps: Mapping[str, UnitMap]) -> "Carry":
+    def by(axes: Axes, target: Axes, maps: Mapping[str, UnitMap | UnitOrder]) -> "Carry":
         """From a mapping of spaces to maps."""
         return Carry(axes, target, tuple(sorted(maps.items())))
 
@@ -131,7 +160,7 @@ class Carry(Edit):
         return lambda lo, hi: flat[lo:hi]
 
 
-def carried(axes: Axes, layout: Layout, tensor: Tensor, maps: Mapping[str, UnitMap], stays: Mapping[int, Sequence[str]] | None = None) -> Tensor:
+def carried(axes: Axes, layout: Layout, tensor: Tensor, maps: Mapping[str, UnitMap | UnitOrder], stays: Mapping[int, Sequence[str]] | None = None) -> Tensor:
     """A tensor in the new coordinates.
 
     Args:
@@ -144,17 +173,26 @@ def carried(axes: Axes, layout: Layout, tensor: Tensor, maps: Mapping[str, UnitM
     for place, axis in enumerate(layout.axes):
         here = {name: found for name, found in maps.items() if name not in (stays or {}).get(place, ())}
         if any(factor in here for term in axis for factor in term):
-            tensor = _along(axes, axis, tensor, place, {name: _side(axes, name, found, place == layout.consumed) for name, found in here.items()})
+            tensor = (
+                _reordered(axes, axis, tensor, place, here) if _only_orders(axis, here) else _along(axes, axis, tensor, place, here, place == layout.consumed)
+            )
     return tensor
 
 
-def _side(axes: Axes, name: str, found: UnitMap, consumed: bool) -> Tensor:
-    """(*parents, new, old)"""
-    return found.consumes.mT if consumed else found.makes
+def _only_orders(axis: Axis, maps: Mapping[str, UnitMap | UnitOrder]) -> bool:
+    return all(maps[str(factor)].order is not None for term in axis for factor in term if factor in maps)
 
 
-def _along(axes: Axes, axis: Axis, tensor: Tensor, place: int, matrices: Mapping[str, Tensor]) -> Tensor:
+def _reordered(axes: Axes, axis: Axis, tensor: Tensor, place: int, maps: Mapping[str, UnitMap | UnitOrder]) -> Tensor:
+    """One axis, read at other places."""
+    orders = {name: found.order for name, found in maps.items() if found.order is not None}
+    return tensor.index_select(place, torch.from_numpy(positions(axes, axis, orders)).to(tensor.device))
+
+
+def _along(axes: Axes, axis: Axis, tensor: Tensor, place: int, maps: Mapping[str, UnitMap | UnitOrder], consumed: bool) -> Tensor:
     """One axis: terms one after another."""
+    here = {factor: maps[factor] for term in axis for factor in term if isinstance(factor, str) and factor in maps}
+    matrices = {name: found.consumes.mT if consumed else found.makes for name, found in here.items()}
     parts = tensor.split([axes.length((term,)) for term in axis], place)
     done = [_term(axes, term, part, place, matrices) for term, part in zip(axis, parts, strict=True)]
     return done[0] if len(done) == 1 else torch.cat(done, place)
@@ -205,11 +243,11 @@ def _same_family(axes: Axes, target: Axes) -> None:
             raise ShapesDiffer(f"the axes tables say different things of tensor {name!r}: {layout.axes} and {target.layouts[name].axes}.")
 
 
-def _fits(axes: Axes, target: Axes, name: str, found: UnitMap) -> None:
+def _fits(axes: Axes, target: Axes, name: str, found: UnitMap | UnitOrder) -> None:
     *old_parents, old = axes.shape(name)
     *new_parents, new = target.shape(name)
     leads = [tuple(new_parents), (*new_parents, *old_parents)]
-    shapes = tuple(found.makes.shape), tuple(found.consumes.shape)
+    shapes = found.shapes()
     if shapes not in [((*lead, new, old), (*lead, old, new)) for lead in leads]:
         wanted = " or ".join(str((*lead, new, old)) for lead in dict.fromkeys(leads))
         raise BadParameter(f"the map of space {name!r} must have `makes` of shape {wanted} and `consumes` with the last two exchanged, found {shapes}.")
