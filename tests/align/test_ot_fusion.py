@@ -105,13 +105,32 @@ def test_the_order_in_which_units_come_does_not_matter(seed: int) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("transport", [Transport(), Transport(mass="l1"), Transport(squared=True, rounds=1)], ids=str)
-@pytest.mark.parametrize(("widths", "factor"), [((9, 7), 2), ((5, 6), 3)])
-def test_units_that_are_there_several_times_are_merged_and_split(transport: Transport, widths: tuple[int, int], factor: int) -> None:
+class Gated(nn.Module):
+    """A recurrent layer on a residual stream behind an embedding."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.embed, self.cell = nn.Embedding(9, width), nn.LSTM(width, hidden, batch_first=True)
+        self.back, self.norm, self.out = nn.Linear(hidden, width), nn.LayerNorm(width), nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x)
+        return self.out(self.norm(h + self.back(self.cell(h)[0])))
+
+
+SIZED: dict[str, tuple[Callable[..., nn.Module], Tensor]] = {
+    "mlp": (Mlp, KINDS["cnn"][1]),
+    "cnn": (Cnn, KINDS["cnn"][1]),
+    "gated": (Gated, KINDS["encoder"][1]),
+}
+
+
+@pytest.mark.parametrize("transport", [Transport(), Transport(mass="l1"), Transport(squared=True, rounds=3)], ids=["plain", "mass", "squared"])
+@pytest.mark.parametrize(("kind", "factor"), [("mlp", 2), ("mlp", 3), ("cnn", 2), ("gated", 2)])
+def test_units_that_are_there_several_times_are_merged_and_split(transport: Transport, kind: str, factor: int) -> None:
     """The network with every unit `factor` times, outgoing weights divided, carried to the narrow one is the narrow one; and back it is itself."""
-    table, weights = (axes(Mlp(*widths), digits()[0][:2]), from_module(seeded(4, Mlp, *widths)))
-    wide_widths = tuple(factor * width for width in widths)
-    wide_table = axes(Mlp(*wide_widths), digits()[0][:2])
+    build, x = SIZED[kind]
+    weights, table, wide_table = from_module(seeded(4, build, 5, 6)), axes(build(5, 6).eval(), x), axes(build(5 * factor, 6 * factor).eval(), x)
     copies = {name: torch.eye(space.size).repeat(factor, 1) for name, space in table.spaces.items()}
     wide = Carry.by(table, wide_table, {name: UnitMap(copy, copy.mT / factor) for name, copy in copies.items()})(weights)
     narrow = ot_fusion(wide_table, wide, table, weights, transport=transport)(wide)

@@ -96,7 +96,8 @@ class Walk:
         if given is None or self.transport.mass != "uniform":
             for first, second in self.rows.pairs(space, set(self._family(root))):
                 total += squared_distances(first, second) if given is None else 0
-                sizes = [size + part.double().abs().pow(power).sum(-1) for size, part in zip(sizes, (first, second), strict=True)]
+                if self.transport.mass != "uniform":
+                    sizes = [size + part.double().abs().pow(power).sum(-1) for size, part in zip(sizes, (first, second), strict=True)]
         if given is not None:
             if given.shape != total.shape:
                 raise BadParameter(f"costs of space {space!r} must have shape {tuple(total.shape)}, found {tuple(given.shape)}.")
