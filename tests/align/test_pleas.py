@@ -271,19 +271,25 @@ def test_an_alignment_of_ones_own_is_taken() -> None:
     torch.testing.assert_close(result.weights["head.weight"], (first.head.weight + moved["head.weight"]) / 2)  # type: ignore[operator, union-attr]
 
 
-def test_the_hidden_units_of_bert_are_split() -> None:
+def transformer(kind: str, hidden: int) -> nn.Module:
     transformers = pytest.importorskip("transformers")
+    sizes = {
+        "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": hidden},
+        "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_inner": hidden},
+    }[kind]
+    config = transformers.AutoConfig.for_model(kind, vocab_size=50, **sizes)
+    return seeded(0, lambda: transformers.AutoModel.from_config(config)).eval()  # type: ignore[arg-type]
 
-    def bert(hidden: int) -> nn.Module:
-        sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": hidden}
-        return seeded(0, lambda: transformers.BertModel(transformers.BertConfig(**sizes), add_pooling_layer=False)).eval()  # type: ignore[arg-type]
 
-    model, words = bert(10), {"input_ids": torch.arange(42).reshape(6, 7)}
-    table, weights = axes(model, words), from_module(model)
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_the_hidden_units_of_transformers_are_split(kind: str) -> None:
+    model, words = transformer(kind, 10), {"input_ids": torch.arange(42).reshape(6, 7)}
+    table, weights = axes(model, {**words, "use_cache": False}), from_module(model)
     copy = Permute.by(table, random_orders(table, 1))(weights)
-    hidden = {name: 0.5 for name in table.spaces if "intermediate" in name}
+    hidden = {name: 0.5 for name in table.spaces if "intermediate" in name or "mlp" in name}
+    assert len(hidden) == 2
     result = pleas(table, copy, weights, hidden, fit=Fit(model, [words]))
-    wide = bert(15)
+    wide = transformer(kind, 15)
     wide.load_state_dict(dict(result.weights))
     with torch.no_grad():
         torch.testing.assert_close(wide(**words).last_hidden_state, model(**words).last_hidden_state, rtol=1e-4, atol=1e-5)

@@ -148,3 +148,16 @@ def test_layers_inside_a_transformer_are_repaired() -> None:
     fixed = repair(axes(model, rows[:1]), loaded(model, weak), [weights, weights], rows.split(20))
     for name, tensor in weights.items():
         torch.testing.assert_close(fixed[name], tensor, rtol=1e-4, atol=1e-4)
+
+
+def test_a_shared_weight_is_left_alone() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+        model[4].weight = model[2].weight  # type: ignore[assignment, union-attr]
+        rows = torch.randn(50, 4)
+    weights = from_module(model)
+    weak = weights * 0.5
+    fixed = repair(axes(model, rows[:1]), loaded(model, weak), [weights, weights], [rows])
+    assert torch.equal(fixed["2.weight"], weak["2.weight"])
+    torch.testing.assert_close(fixed["0.weight"], weights["0.weight"], rtol=1e-4, atol=1e-5)

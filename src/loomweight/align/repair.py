@@ -52,7 +52,8 @@ def repair(
     are not quite the same moves less than they do, the more so the deeper (variance collapse).
 
     Corrected are the linear and convolutional layers that make units of a space, and batch normalizations; outputs of the network are
-    not. A layer without a bias is scaled, not shifted. A unit that is constant on the data keeps its weights and gets the wanted mean.
+    not. A layer without a bias is scaled, not shifted; one whose weight others share stays. A unit that is constant on the data keeps
+    its weights and gets the wanted mean.
 
     Args:
         axes: which layers make units.
@@ -115,10 +116,11 @@ def _goals(axes: Axes, model: nn.Module, parents: Sequence[Weights], shares: lis
 
 def _candidates(axes: Axes, model: nn.Module) -> dict[str, nn.Module]:
     """Layers that make units, and batch normalizations."""
-    found, norms = {}, batch_norms(model)
+    found, norms, ties = {}, batch_norms(model), from_module(model).ties
     for name, module in model.named_modules():
         made, weight = made_axis(module), f"{name}.weight" if name else "weight"
-        makes = made is not None and weight in axes.layouts and any(isinstance(f, str) for term in axes.layouts[weight].axes[made] for f in term)
+        own = weight in axes.layouts and weight not in {*ties, *ties.values()}
+        makes = made is not None and own and any(isinstance(f, str) for term in axes.layouts[weight].axes[made] for f in term)
         if makes or name in norms:
             found[name] = module
     return found

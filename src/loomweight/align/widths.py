@@ -33,7 +33,7 @@ class Size:
 
     def __post_init__(self) -> None:
         if not self.times >= 1:
-            raise BadParameter(f"a merged network has at least the size of one, and 2 times that width is four times the size; found times = {self.times}.")
+            raise BadParameter(f"a budget is a multiple of one network's parameters, at least 1 (then all pairs are merged); found times = {self.times}.")
 
 
 #: the share of pairs that are merged: everywhere, by space (others are merged whole), or from a budget
