@@ -161,3 +161,14 @@ def test_a_shared_weight_is_left_alone() -> None:
     fixed = repair(axes(model, rows[:1]), loaded(model, weak), [weights, weights], [rows])
     assert torch.equal(fixed["2.weight"], weak["2.weight"])
     torch.testing.assert_close(fixed["0.weight"], weights["0.weight"], rtol=1e-4, atol=1e-5)
+
+
+def test_rounding_is_not_blown_up() -> None:
+    """A channel that is constant but for float32 rounding keeps its weights, whatever spread its parents have."""
+    model = nn.Sequential(nn.Linear(300, 2), nn.ReLU(), nn.Linear(2, 1))
+    rows = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
+    rows[:, 0] = 1 - rows[:, 1:].sum(1)  # every row adds up to 1
+    still = Weights.of({**model.state_dict(), "0.weight": torch.full((2, 300), 7.0), "0.bias": torch.zeros(2)})
+    lively = Weights.of({**dict(still), "0.weight": torch.randn(2, 300, generator=torch.Generator().manual_seed(1))})
+    fixed = repair(axes(model, rows[:1]), loaded(model, still), [lively], [rows])
+    assert torch.equal(fixed["0.weight"], still["0.weight"])

@@ -10,7 +10,7 @@ from ..evidence.linear import input_axis
 from ..shapes import Float64
 
 #: a spread below this share of the mean is rounding: the channel is constant
-ROUNDING = 1e-6
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
