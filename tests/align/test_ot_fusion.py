@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from loomweight.align import Network, Transport, activation_costs, ot_align_all, ot_fusion
 from loomweight.align.transport import unit_map
 from loomweight.edits import Carry, Permute, UnitMap
-from loomweight.errors import BadParameter, MissingExtra, NamesDiffer, ShapesDiffer, TooFewSets
+from loomweight.errors import BadParameter, MissingExtra, NamesDiffer, NonFinite, ShapesDiffer, TooFewSets
 from loomweight.rules import Mean, combine
 from loomweight.weights import Weights, from_module
 from loomweight.weights.axes import Axes, axes, random_orders, table_for
@@ -149,6 +149,15 @@ def test_networks_trained_apart() -> None:
     naive = score(combine([first, second], Mean()), 64, 64)
     fused = score(combine([ot_fusion(table, first, table, second)(first), second], Mean()), 64, 64)
     assert parents > 0.93 and naive < parents - 0.2 and fused > parents - 0.03
+
+
+def test_four_networks_trained_apart() -> None:
+    """Aligned to one of them they can be averaged, all four, where their plain average is little better than a guess."""
+    models = [apart(seed, 64, 64)[1:] for seed in range(4)]
+    edits = ot_align_all(models, reference=2)
+    naive = score(combine([weights for _, weights in models], Mean()), 64, 64)
+    fused = score(combine([edit(weights) for edit, (_, weights) in zip(edits, models, strict=True)], Mean()), 64, 64)
+    assert fused > 0.85 and naive < fused - 0.3
 
 
 def test_half_the_width() -> None:
@@ -297,6 +306,13 @@ def test_bad_input() -> None:
     space = next(iter(table.spaces))
     with pytest.raises(BadParameter, match=rf"costs of space {space!r} must have shape \(1, 9, 1, 9\), found \(2, 2\)"):
         ot_fusion(table, weights, table, weights, costs={space: torch.zeros(2, 2)})
+    with pytest.raises(NonFinite, match=f"costs of space {space!r} hold NaN"):
+        ot_fusion(table, weights, table, weights, costs={space: torch.full((1, 9, 1, 9), torch.nan)})
+    broken = Weights.of({**dict(weights), "body.3.weight": torch.full((7, 9), torch.inf)})
+    with pytest.raises(NonFinite, match=r"tensor 'body.3.weight' of the moving network holds NaN or Inf"):
+        ot_fusion(table, broken, table, weights)
+    with pytest.raises(NonFinite, match=r"tensor 'body.3.weight' of the reference network"):
+        ot_fusion(table, weights, table, broken)
     with pytest.raises(BadParameter, match="rounds must be at least 1"):
         Transport(rounds=0)
     with pytest.raises(BadParameter, match="mass must be 'uniform', 'l1' or 'l2', found 'l3'"):

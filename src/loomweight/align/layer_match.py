@@ -71,7 +71,7 @@ def layer_evidence(
     theirs = _put_out(reference, [layer for _, stage in found for layer in stage], data, forward)
     grams = [{name: _gram(values) for name, values in side.items()} for side in (ours, theirs)]
     costs = [torch.stack([torch.stack([1 - _cosine(grams[0][a[-1]], grams[1][b[-1]]) for b in there]) for a in here]) for here, there in found]
-    return LayerEvidence(tuple(costs), {name: values.double().flatten(0, -2).sum(0) >= 0 for name, values in ours.items()})
+    return LayerEvidence(tuple(costs), {name: values.double().flatten(0, -2).sum(0) >= 0 for name, values in ours.items() if values.ndim > 1})
 
 
 def _put_out(network: Network, layers: Sequence[Layer], data: Sequence[Any], forward: Forward) -> dict[str, Tensor]:

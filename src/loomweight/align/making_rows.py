@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..edits.carry import UnitMap, UnitOrder, carried
+from ..errors import NonFinite
 from ..weights import Weights, matches
 from ..weights.axes.table import Axes, Layout, Use
 
@@ -92,6 +93,9 @@ class MakingRows:
         sizes = [side.axes.sizes((factor,))[0] if (use.axis, i) in hidden else size for i, (factor, size) in enumerate(zip(term, sizes, strict=True))]
         norms = [use.axis + i for i, factor in enumerate(term) if factor not in own and ((use.axis, i) in hidden or factor in family)]
         norms += [place + (len(term) - 1 if place > use.axis else 0) for place, i in hidden if i < 0]
+        if not tensor.isfinite().all():
+            which = "reference" if side is self.reference else "moving"
+            raise NonFinite(f"tensor {use.tensor!r} of the {which} network holds NaN or Inf, so its units cannot be compared; look for what diverged there.")
         grid = tensor.unflatten(use.axis, sizes)
         if norms:
             grid = grid.norm(dim=norms, keepdim=True)
@@ -101,11 +105,11 @@ class MakingRows:
 
 def squared_distances(first: Tensor, second: Tensor) -> Tensor:
     """(parents, units, parents, units) in float64, from rows (parents, units, entries)."""
-    a, b = first.flatten(0, 1), second.flatten(0, 1)
+    a, b = first.flatten(0, 1), second.flatten(0, 1).to(first.device)
     if len(a) * len(b) * a.shape[1] < _LARGE:
         a, b = a.double(), b.double()
-    total = torch.zeros(len(a), len(b), dtype=torch.float64)
+    total = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
     for lo in range(0, a.shape[1], PIECE):
         x, y = a[:, lo : lo + PIECE], b[:, lo : lo + PIECE]
         total += (x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T).double()
-    return total.clamp_min(0).unflatten(1, second.shape[:2]).unflatten(0, first.shape[:2])
+    return total.clamp_min(0).cpu().unflatten(1, second.shape[:2]).unflatten(0, first.shape[:2])

@@ -49,6 +49,7 @@ def ot_fusion(
     Raises:
         NamesDiffer, ShapesDiffer: the tables are not of one family, or do not fit the sets.
         BadParameter: costs of a wrong shape.
+        NonFinite: a weight or a cost is NaN or Inf.
         MissingExtra: POT is needed (other widths, soft plans) and not installed.
 
     >>> from loomweight.weights.axes import axes

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..edits.carry import UnitMap, UnitOrder
-from ..errors import BadParameter
+from ..errors import BadParameter, NonFinite
 from ..weights.axes.table import Axes, Use
 from .making_rows import MakingRows, squared_distances
 from .transport import Transport
@@ -97,11 +97,13 @@ class Walk:
             for first, second in self.rows.pairs(space, set(self._family(root))):
                 total += squared_distances(first, second) if given is None else 0
                 if self.transport.mass != "uniform":
-                    sizes = [size + part.double().abs().pow(power).sum(-1) for size, part in zip(sizes, (first, second), strict=True)]
+                    sizes = [size + part.double().abs().pow(power).sum(-1).cpu() for size, part in zip(sizes, (first, second), strict=True)]
         if given is not None:
             if given.shape != total.shape:
                 raise BadParameter(f"costs of space {space!r} must have shape {tuple(total.shape)}, found {tuple(given.shape)}.")
-            total = given.double()
+            if not given.isfinite().all():
+                raise NonFinite(f"costs of space {space!r} hold NaN or Inf; look at the activations that they are made of.")
+            total = given.double().cpu()
         return total if self.transport.squared else total.sqrt(), sizes[0] ** (1 / power), sizes[1] ** (1 / power)
 
     def _inner(self, cost: Tensor, mass: Tensor, other_mass: Tensor) -> tuple[Tensor, Tensor]:

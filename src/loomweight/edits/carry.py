@@ -86,8 +86,8 @@ class Carry(Edit):
     the nonlinearity commutes with M: units that are doubled, or merged because they are equal.
 
     A tensor that is tied, and makes units under one name and consumes them under the other, follows the table's arrow; where
-    M and N^T differ, `untie` it first. Queries and keys whose number of dims changes keep the factor 1 / sqrt(dims) of the
-    model that they came from: it is not in the weights.
+    M and N^T differ, take the table of a model in which it is not tied, and `untie` the set. Queries and keys whose number of
+    dims changes keep the factor 1 / sqrt(dims) of the model that they came from: it is not in the weights.
 
     Args:
         axes: the table of the set that is edited.
