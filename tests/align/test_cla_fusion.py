@@ -265,3 +265,23 @@ def test_bad_input() -> None:
         cla_fusion(axes(four, IMAGES), from_module(four), two_table, two)
     wide = Residual(2, 7).eval()
     assert cla_fusion(other_table, other, axes(wide, IMAGES), from_module(wide))(other)["head.weight"].shape == (3, 7)
+
+
+def pooled(depth: int, width: int = 4) -> nn.Module:
+    """`depth` convolutions, pooling, `depth` convolutions, in one run of numbers."""
+    layers: list[nn.Module] = []
+    for part in range(2):
+        for number in range(depth):
+            layers += [nn.Conv2d(width if part or number else 1, width, 3, padding=1), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)]
+    return nn.Sequential(nn.Sequential(*layers), nn.Flatten(), nn.Linear(width, 3))
+
+
+def test_stages_between_poolings() -> None:
+    """Given by hand, as in the authors' VGGs, layers stay on their side of a pooling."""
+    shallow, deep = (seeded(seed, pooled, depth).eval() for seed, depth in ((0, 1), (1, 3)))  # type: ignore[arg-type]
+    weights, reference, x = from_module(shallow), from_module(deep), IMAGES[..., :4, :4]
+    by_hand = [Stage(("0.0",), ("0.0", "0.2", "0.4")), Stage(("0.3",), ("0.7", "0.9", "0.11"))]
+    wanted = shallow(x).detach()
+    deep.load_state_dict(dict(cla_fusion(axes(shallow, x), weights, axes(deep, x), reference, layers=by_hand)(weights)))
+    torch.testing.assert_close(deep(x).detach(), wanted, rtol=1e-4, atol=1e-5)
