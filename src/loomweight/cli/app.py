@@ -28,7 +28,7 @@ def options(version: Annotated[bool | None, typer.Option("--version", callback=_
 
 _INTERRUPTED = 130
 #: command -> the module of this package that holds it, in the order of `--help`
-COMMANDS = ("demo", "merge", "recipe", "tune", "align", "axes", "repo", "inspect", "diff", "doctor", "methods")
+COMMANDS = ("demo", "merge", "recipe", "tune", "align", "axes", "barrier", "repo", "inspect", "diff", "doctor", "methods")
 
 
 def main(arguments: list[str] | None = None) -> None:

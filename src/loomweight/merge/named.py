@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def named(name: str, what: str) -> Any:
     return getattr(module, attribute)
 
 
-def called(function: Callable[[], Any], name: str) -> Any:
+def called(function: Any, name: str) -> Any:
     """What a function of the user's gives when it is called without arguments; what goes wrong in it becomes one message.
 
     Raises:
