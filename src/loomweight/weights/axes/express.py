@@ -102,27 +102,38 @@ def _worded(term: Sequence[int], names: Mapping[int, str], spaces: Sequence[Foun
     return tuple(words)
 
 
-def _named(
-    spaces: Sequence[Found], axes: Mapping[tuple[str, int], Sequence[Sequence[int]]], consumed: set[tuple[str, int]], shapes: Mapping[str, Sequence[int]]
-) -> dict[int, str]:
+Terms = Mapping[tuple[str, int], Sequence[Sequence[int]]]
+
+
+def _named(spaces: Sequence[Found], axes: Terms, consumed: set[tuple[str, int]], shapes: Mapping[str, Sequence[int]]) -> dict[int, str]:
     """A space is named after the module that makes its units: the first whose tensor has them on an axis that it does not sum over."""
     homes: dict[int, tuple[bool, int, str]] = {}
     order = {name: number for number, name in enumerate(shapes)}
     for (tensor, axis), terms in axes.items():
-        for term in terms:
-            for factor in term:
-                if factor < 0:
-                    claim = ((tensor, axis) in consumed or len(shapes[tensor]) < 2, order[tensor], tensor.rpartition(".")[0] or tensor)
-                    homes[-1 - factor] = min(homes.get(-1 - factor, claim), claim)
-    parents = {parent for number in homes for parent in spaces[number].within}
+        for factor in (factor for term in terms for factor in term if factor < 0):
+            claim = ((tensor, axis) in consumed or len(shapes[tensor]) < 2, order[tensor], tensor.rpartition(".")[0] or tensor)
+            homes[-1 - factor] = min(homes.get(-1 - factor, claim), claim)
+    words = _words(spaces, axes, consumed, homes)
     names: dict[int, str] = {}
     for number, (_, _, module) in sorted(homes.items(), key=lambda item: item[0]):
-        found = spaces[number]
-        word = ("queries" if found.within else found.hint) if number in parents else "dims" if found.within else ""
         home = f"layer.{module}" if module.isdigit() else module  # a bare number would be read as a size
-        name = base = f"{home}.{word}" if word else home
-        count = 2
-        while name in names.values():
-            name, count = f"{base}_{count}", count + 1
-        names[number] = name
+        choices = [f"{home}.{word}" if word else home for word in words[number]]
+        choices += (f"{choices[0]}_{count}" for count in range(2, len(spaces) + 2))
+        names[number] = next(choice for choice in choices if choice not in names.values())
     return names
+
+
+def _words(spaces: Sequence[Found], axes: Terms, consumed: set[tuple[str, int]], homes: Mapping[int, object]) -> dict[int, list[str]]:
+    """What to call a space behind its module's name, and what if that is taken: heads, the queries of a head, its dims, its values."""
+    parents = {parent for number in homes for parent in spaces[number].within}
+    last = {-1 - term[-1] for terms in axes.values() for term in terms}
+    eaten = {-1 - factor for place in consumed for term in axes.get(place, ()) for factor in term}
+    found = {}
+    for number in homes:
+        if not spaces[number].within:
+            found[number] = [spaces[number].hint if number in parents else ""]
+        elif number in last:
+            found[number] = ["dims", *(["values"] if number in eaten else [])]
+        else:
+            found[number] = ["queries"]
+    return found

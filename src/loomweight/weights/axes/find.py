@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ...errors import BadParameter
-from ..memory import from_module
+from ..memory import from_module, from_tensors
 from ..names import listed
+from ..weights import Weights
 from .express import expressed
 from .graph import chosen, traced
 from .labels import Ledger
@@ -47,8 +50,8 @@ def axes(
     2.weight : 2 <- layer.0
     2.bias : 2
     """
-    args, named = arguments(example, kwargs)
-    weights = from_module(model)
+    weights = _described(model)
+    args, named = _beside(model, arguments(example, kwargs))
     with chosen(model, outputs):
         graph = traced(model, args, named)
     ledger = Walk(graph, {name: weights.ties.get(name, name) for name in weights.names}).run()
@@ -61,7 +64,7 @@ def axes(
         for unit in bad:
             ledger.frozen.append((ledger.fresh(1) * 0 + unit, "its units are in an order that no table can say"))
     layouts = dict(found.layouts) | {alias: found.layouts[owner] for alias, owner in weights.ties.items()}
-    return Axes(found.spaces, {name: layouts[name] for name in weights.names}, graph.how, tuple(_notes(ledger, solution)))
+    return Axes.of(found.spaces, {name: layouts[name] for name in weights.names}, graph.how, tuple(_notes(ledger, solution)))
 
 
 def _notes(ledger: Ledger, solution: Solution) -> Iterator[str]:
@@ -75,6 +78,22 @@ def _notes(ledger: Ledger, solution: Solution) -> Iterator[str]:
     for reason, tensors in sorted(why.items()):
         if reason and not reason.endswith("is not understood"):
             yield f"units of {listed(tensors)} stay: {reason}"
+
+
+def _described(model: nn.Module) -> Weights:
+    """Names, shapes and ties; a model without data is described by tensors that take no memory."""
+    state = model.state_dict(keep_vars=True)
+    if not any(tensor.is_meta for tensor in state.values()):
+        return from_module(model)
+    blank = {id(tensor): torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for tensor in state.values()}
+    return from_tensors({name: blank[id(tensor)] for name, tensor in state.items()}, type(model).__name__)
+
+
+def _beside(model: nn.Module, inputs: Any) -> Any:
+    """Inputs without data for a model without data."""
+    if not any(tensor.is_meta for tensor in model.parameters()):
+        return inputs
+    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, inputs)
 
 
 def arguments(example: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -29,10 +29,9 @@ def table_for(text: str, weights: Weights, how: str = "by hand") -> Axes:
     read = parsed(text)
     layouts, spaces = _layouts(read, weights), _declared(read, weights)
     _find_sizes(layouts, spaces, weights)
-    within = {parent for space in spaces.values() for parent in space.within}
     used = {factor for _, layout in layouts.values() for axis in layout.axes for term in axis for factor in term if isinstance(factor, str)}
-    ordered = sorted((spaces[name] for name in used | (within & spaces.keys())), key=lambda space: (_depth(spaces, space.name), _place(layouts, space.name)))
-    table = Axes({space.name: space for space in ordered}, {name: layout for name, (_, layout) in layouts.items()}, how)
+    kept = {name: spaces[name] for used_name in sorted(used) for name in _with_parents(spaces, used_name)}
+    table = Axes.of(kept, {name: layout for name, (_, layout) in layouts.items()}, how)
     for name, (line, _) in layouts.items():
         if table.expected(name) != weights.spec[name].shape:
             where = f"line {line} of the axes table" if line else "the axes table"
@@ -110,12 +109,10 @@ def _solved(axis: Axis, name: str, size: int, spaces: Mapping[str, Space]) -> in
     return found if found > 0 and not remainder else None
 
 
-def _depth(spaces: Mapping[str, Space], name: str) -> int:
+def _with_parents(spaces: Mapping[str, Space], name: str, below: tuple[str, ...] = ()) -> list[str]:
+    """A space and all that it lies in; raise where a size is not written, or a space lies in itself."""
     if name not in spaces:
         raise BadParameter(f"the axes table puts a space into {name!r}, whose size is not written; write '{name} = SIZE'.")
-    return 1 + max((_depth(spaces, parent) for parent in spaces[name].within), default=0)
-
-
-def _place(layouts: Mapping[str, tuple[int, Layout]], name: str) -> int:
-    """The first tensor that a space is in."""
-    return next((i for i, (_, layout) in enumerate(layouts.values()) if any(name in term for axis in layout.axes for term in axis)), -1)
+    if name in below:
+        raise BadParameter(f"the axes table puts the space {name!r} into itself.")
+    return [name, *(found for parent in spaces[name].within for found in _with_parents(spaces, parent, (*below, name)))]

@@ -81,7 +81,12 @@ def _cut(ledger: Ledger, act: Act, axis: int, piece: slice, shape: Sequence[int]
 def select(ledger: Ledger, call: Call) -> Made:
     """One entry of an axis, which goes."""
     axis, index = call["dim"], call["index"]
-    return part(ledger, call.act, lambda ids: ids.take(index if ids.shape[axis] > 1 else 0, axis), call.shape)
+    return part(ledger, call.act, lambda ids: taken(ids, index, axis), call.shape)
+
+
+def taken(ids: Ids, index: int, axis: int) -> Ids:
+    """One entry of an axis, where the array varies along it."""
+    return np.asarray(ids.take(index if ids.shape[axis] > 1 else 0, axis))
 
 
 def flip(ledger: Ledger, call: Call) -> Made:
@@ -106,7 +111,7 @@ def split(ledger: Ledger, call: Call) -> Made:
 def unbind(ledger: Ledger, call: Call) -> Made:
     """Every entry of an axis alone."""
     axis = call["dim"]
-    return tuple(part(ledger, call.act, lambda ids, i=i: ids.take(i if ids.shape[axis] > 1 else 0, axis), shape) for i, shape in enumerate(call.shapes))
+    return tuple(part(ledger, call.act, lambda ids, i=i: taken(ids, i, axis), shape) for i, shape in enumerate(call.shapes))
 
 
 def cat(ledger: Ledger, call: Call) -> Made:

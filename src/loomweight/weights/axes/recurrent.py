@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from .call import Call, Made
 from .labels import Act, Ledger
 from .meeting import along, joined, meet, part, placed, reshaped
+from .moves import taken
 from .products import affine
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
@@ -52,7 +53,7 @@ def _cell(ledger: Ledger, name: str, gates: Act) -> Act:
     """All gates of a unit meet."""
     count = _GATES[name]
     apart = reshaped(gates, (*gates.shape[:-1], count, gates.shape[-1] // count))
-    parts = [part(ledger, apart, lambda ids, i=i: ids.take(i if ids.shape[-2] > 1 else 0, -2), (*apart.shape[:-2], apart.shape[-1])) for i in range(count)]
+    parts = [part(ledger, apart, lambda ids, i=i: taken(ids, i, -2), (*apart.shape[:-2], apart.shape[-1])) for i in range(count)]
     ledger.unscaled += [ids.ravel() for ids in gates.labels]
     return meet(ledger, *parts)
 
@@ -65,7 +66,7 @@ def _units(act: Act) -> Act:
 
 def _row(state: Act, number: int) -> Act:
     """The state of one layer and direction."""
-    return state.moved(lambda ids: ids.take(number if ids.shape[0] > 1 else 0, 0), state.shape[1:])
+    return state.moved(lambda ids: taken(ids, number, 0), state.shape[1:])
 
 
 def _stacked(ledger: Ledger, acts: Sequence[Act], shape: tuple[int, ...]) -> Act:

@@ -118,6 +118,18 @@ class Axes:
                         if isinstance(factor, str):
                             yield factor, Use(tensor, a, t, f)
 
+    @staticmethod
+    def of(spaces: Mapping[str, Space], layouts: Mapping[str, Layout], how: str = "by hand", notes: tuple[str, ...] = ()) -> "Axes":
+        """A table with its spaces in the one order that a text of it has too: those that others lie in first, then by first use."""
+        bare = Axes(spaces, layouts)
+        place = {space: number for number, (space, _) in reversed(list(enumerate(bare._places())))}
+
+        def depth(name: str) -> int:
+            return 1 + max((depth(parent) for parent in spaces[name].within), default=0)
+
+        ordered = sorted(spaces, key=lambda name: (depth(name), place.get(name, -1)))
+        return Axes({name: spaces[name] for name in ordered}, layouts, how, notes)
+
     def children(self, space: str) -> list[str]:
         """Spaces that lie in this one."""
         return [name for name, other in self.spaces.items() if space in other.within]
