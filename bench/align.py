@@ -3,10 +3,11 @@
     python bench/align.py FOLDER [--sets resnet50,0.1B] [--likeness 0.3]
 
 FOLDER gets the sets (a reference, and a moving one: likeness x reference + noise of its own, units shuffled; see bench/sets.py for the
-Llama shapes) and keeps them. A child process does the matching and writes down every product it makes (rows, columns) and the seconds that
-it spends in SciPy. Then plain float32 products of these very shapes, on contiguous matrices that are there already, are timed:
-floor = products + SciPy. Visits are how often a space (with what lies in it) was ordered, in the first pass and in sweeps. Private memory is
-the peak of RssAnon of the child: mapped pages of the inputs do not count; a layer is the largest set of tensors under one number.
+Llama shapes) and keeps them. A child process does the matching and writes down every product it makes (rows, columns) and the
+seconds that it spends in SciPy. Then plain float32 products of these very shapes, on contiguous matrices that are there already, are
+timed: floor = products + SciPy. Seconds are of CPU time, of both, so that neighbours on a busy machine do not count. Visits are how
+often a space (with what lies in it) was ordered, in the first pass and in sweeps. Private memory is the peak of RssAnon of the child:
+mapped pages of the inputs do not count; a layer is the largest set of tensors under one number.
 """
 
 import argparse
@@ -104,9 +105,9 @@ def match(folder: Path, name: str) -> None:
     solve, add, gains = scipy.optimize.linear_sum_assignment, pairs.add_product, pairs.Pair.gains
 
     def timed_solve(matrix):
-        start = time.perf_counter()
+        start = time.process_time()
         found = solve(matrix)
-        spent["scipy"] += time.perf_counter() - start
+        spent["scipy"] += time.process_time() - start
         return found
 
     def counted_add(total, ours, theirs):
@@ -120,12 +121,12 @@ def match(folder: Path, name: str) -> None:
     scipy.optimize.linear_sum_assignment, pairs.add_product, pairs.Pair.gains = timed_solve, counted_add, counted_gains
     moving, reference = lw.load(folder / "moving.safetensors"), lw.load(folder / "reference.safetensors")
     table = table_for(set_of(name)[1], reference)
-    start = time.perf_counter()
+    start = time.process_time()
     edit = weight_matching(table, moving, reference)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     families = sum(not space.within for space in table.spaces.values())
     moved = edit(moving)
-    first = next(iter(reference))
+    first = min((name for name, of in reference.spec.items() if len(of.shape) > 1), key=lambda name: reference.spec[name].numel)
     alike = float(torch.nn.functional.cosine_similarity(moved[first].double().flatten(), reference[first].double().flatten(), 0))
     print(json.dumps({"seconds": seconds, **spent, "families": families, "products": [(*shape, n) for shape, n in products.items()], "alike": alike}))
 
@@ -142,9 +143,9 @@ def products(asked: list[tuple[int, int, int]]) -> float:
 
 
 def _once(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     ours @ theirs.T
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def layer_bytes(held: Shapes) -> int:

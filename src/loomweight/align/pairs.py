@@ -19,9 +19,9 @@ from .families import Family, Place, rows, term_of
 #: matrices of up to this many entries are multiplied in float64; larger ones in float32 with sums in float64
 EXACT = 1 << 15
 #: columns of one float32 product, and rows of the matrix that takes it
-DEEP, TALL = 4096, 2048
+DEEP, TALL = 4096, 512
 #: tensors above this many entries are read in parts where the first axis stays
-PART = 1 << 25
+PART = 1 << 22
 #: numbers measured on data, not learned: their sizes say nothing of which unit is which
 STATISTICS = ("running_mean", "running_var")
 
