@@ -10,6 +10,7 @@ from ..edits.carry import UnitMap, UnitOrder, carried
 from ..errors import NonFinite
 from ..weights import Weights, matches
 from ..weights.axes.table import Axes, Layout, Use
+from .assignment import same_rows
 
 #: larger products are in float32, summed in float64 over pieces of this many columns
 PIECE = 1 << 12
@@ -104,7 +105,7 @@ class MakingRows:
 
 
 def squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    """(parents, units, parents, units) in float64, from rows (parents, units, entries)."""
+    """(parents, units, parents, units) in float64, from rows (parents, units, entries). Equal rows get equal distances, to the bit."""
     a, b = first.flatten(0, 1), second.flatten(0, 1).to(first.device)
     if len(a) * len(b) * a.shape[1] < _LARGE:
         a, b = a.double(), b.double()
@@ -112,4 +113,10 @@ def squared_distances(first: Tensor, second: Tensor) -> Tensor:
     for lo in range(0, a.shape[1], PIECE):
         x, y = a[:, lo : lo + PIECE], b[:, lo : lo + PIECE]
         total += (x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T).double()
-    return total.clamp_min(0).cpu().unflatten(1, second.shape[:2]).unflatten(0, first.shape[:2])
+    total = total.clamp_min(0).cpu()[_first_equal(a)][:, _first_equal(b)]
+    return total.unflatten(1, second.shape[:2]).unflatten(0, first.shape[:2])
+
+
+def _first_equal(rows: Tensor) -> Tensor:
+    """For each row the first that is equal to it."""
+    return torch.from_numpy(same_rows(rows.cpu().numpy()))

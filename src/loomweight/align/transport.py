@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..edits.carry import UnitMap, UnitOrder
 from ..errors import BadParameter, MissingExtra
+from .assignment import best_order
 
 #: a unit's mass is never below this part of the mean: dead units are carried along
 LEAST = 1e-6
@@ -104,11 +105,9 @@ def unit_map(plan: Tensor) -> UnitMap | UnitOrder:
 
 
 def _assigned(cost: Tensor) -> Tensor:
-    from scipy.optimize import linear_sum_assignment
-
-    rows, columns = linear_sum_assignment(cost.numpy())
+    """The exact plan between as many units as places, as an order; ties by position."""
     plan = torch.zeros_like(cost)
-    plan[rows, columns] = 1 / len(cost)
+    plan[torch.from_numpy(best_order(-cost.T.numpy())), torch.arange(len(cost))] = 1 / len(cost)
     return plan
 
 
