@@ -184,3 +184,23 @@ def test_broken_and_missing_checkpoints(capsys, scene) -> None:
     line = run(capsys, "barrier", "a.safetensors", "c.safetensors", "a.safetensors", *words(scene), "--steps", 3)
     assert line.code == 2 and "lie on one line" in line.err
     assert run(capsys, "barrier", "a.safetensors", "c.safetensors", *words(scene), "--steps", 2).code == 2
+
+
+def test_a_language_model_of_transformers_is_asked_for_the_next_token(capsys, tmp_path, monkeypatch) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=13, n_positions=16, n_embd=8, n_layer=1, n_head=2)
+    x = torch.arange(24).reshape(2, 12) % 13
+    for number in range(2):
+        torch.manual_seed(number)
+        model = transformers.GPT2LMHeadModel(config)
+        model.save_pretrained(tmp_path / f"m{number}")
+    model.eval()
+    (tmp_path / "lines_of_text.py").write_text("import torch\ndef batches(): return [{'input_ids': torch.arange(24).reshape(2, 12) % 13}]")
+    monkeypatch.chdir(tmp_path)
+    ran = run(capsys, "barrier", "m0", "m1", "--model", "m0", "--data", "lines_of_text:batches", "--steps", 3, "--json", "--align", "weights")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)["barriers"]
+    scores = model(x).logits[:, :-1]
+    want = nn.functional.cross_entropy(scores.reshape(-1, 13), x[:, 1:].reshape(-1))
+    assert found["as they are"]["losses"][-1] == pytest.approx(float(want.detach()), rel=1e-4)
+    assert found["aligned by weights"]["losses"][-1] == pytest.approx(found["as they are"]["losses"][-1], rel=1e-3)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ..errors import BadParameter, LoomweightError
 from ..evidence import NEXT_TOKEN, Task, batches
+from ..evidence.task import IGNORED
 from ..weights import Weights, from_module
 from .coordinates import holding
 from .named import called, named
@@ -22,7 +23,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 @dataclass(frozen=True)
 class Judge:
-    """The loss of weight sets: mean cross-entropy where labels are whole numbers, mean squared error where they are not.
+    """The loss of weight sets: cross-entropy where labels are whole numbers, squared error where they are not; the mean over all labels.
 
     Language models of Transformers (`...ForCausalLM`, `...LMHeadModel`) are asked for the next token, and need no labels.
 
@@ -79,7 +80,7 @@ class Judge:
         return sorted(names, key=lambda name: place.get(name, len(place)))
 
     def __call__(self, weights: Weights) -> float:
-        """The mean over all examples.
+        """The mean over all labels but those that do not count (-100).
 
         Raises:
             NamesDiffer, ShapesDiffer: the set is none of this model.
@@ -90,19 +91,19 @@ class Judge:
             from ..align import renew_batch_norm
 
             model = holding(self.module, renew_batch_norm(model, self.batches, progress=False)).eval()
-        total, count = 0.0, 0
         with torch.no_grad():
-            for number, batch in enumerate(self.batches):
-                size = batches.size(batch)
-                total, count = total + size * self._loss(model, batch, number), count + size
-        return total / count
+            parts = [self._loss(model, batch, number) for number, batch in enumerate(self.batches)]
+        return sum(total for total, _ in parts) / max(sum(count for _, count in parts), 1)
 
-    def _loss(self, model: nn.Module, batch: Any, number: int) -> float:
-        """The mean over one batch."""
+    def _loss(self, model: nn.Module, batch: Any, number: int) -> tuple[float, int]:
+        """The sum over one batch, and over how many labels."""
         try:
-            if self._task is not NEXT_TOKEN and batches.targets(batch).is_floating_point():
-                return _squared(batches.forward(batch, _Scores(model)), batches.targets(batch))
-            return float(self._task.loss(_Scores(model), batch))
+            labels = self._task.targets(batch)
+            if labels.is_floating_point():
+                return _squared(_logits(model, batch), labels)
+            scores = self._task.checked(model, batch)
+            total = functional.cross_entropy(scores.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+            return float(total), int((labels != IGNORED).sum())
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             words = (str(error).strip() or "no message").splitlines()[0]
             raise BadParameter(f"batch {number} of {self.data} cannot be judged by {self.model}: {type(error).__name__}: {words}") from error
@@ -110,29 +111,27 @@ class Judge:
     @cached_property
     def _task(self) -> Task:
         name = type(self.module).__name__
-        return NEXT_TOKEN if name.endswith(("ForCausalLM", "LMHeadModel")) else Task()
+        return _NEXT if name.endswith(("ForCausalLM", "LMHeadModel")) else Task(_logits)
 
 
-class _Scores(nn.Module):
-    """A model that puts out its logits alone."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The output, or its logits."""
-        return _logits(self.model(*args, **kwargs))
-
-
-def _squared(scores: Tensor, labels: Tensor) -> float:
+def _squared(scores: Tensor, labels: Tensor) -> tuple[float, int]:
     if scores.shape != labels.shape:
         raise BadParameter(f"outputs of shape {tuple(scores.shape)} do not fit labels of shape {tuple(labels.shape)}.")
-    return float(functional.mse_loss(scores, labels))
+    return float(functional.mse_loss(scores, labels, reduction="sum")), labels.numel()
 
 
-def _logits(output: Any) -> Any:
+def _logits(model: nn.Module, batch: Any) -> Any:
+    """The output for a batch, or the logits among several."""
+    output = batches.forward(batch, model)
     return output["logits"] if isinstance(output, Mapping) and "logits" in output else getattr(output, "logits", output)
+
+
+def _logits_before(model: nn.Module, batch: Any) -> Any:
+    """Of all places but the last, which has no next token."""
+    return _logits(model, batch)[:, :-1]
+
+
+_NEXT = Task(_logits_before, NEXT_TOKEN.targets)
 
 
 def evaluator(name: str) -> Callable[[Weights], float]:
