@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from loomweight import edits
 from loomweight.edits import (
+    Carry,
     Clip,
     Drop,
     DropBothEnds,
@@ -16,15 +17,19 @@ from loomweight.edits import (
     MagnitudeDrop,
     Mask,
     Orthogonal,
+    Permute,
     PerSet,
     Quantise,
     Scale,
     Sign,
     Trim,
+    UnitMap,
+    UnitOrder,
     Where,
     Zero,
 )
 from loomweight.weights import Weights
+from loomweight.weights.axes import table_for
 
 from .laws import (
     ALL,
@@ -45,6 +50,9 @@ from .laws import (
 SHAPES = {"layers.0.weight": (3, 4), "layers.0.bias": (4,), "layers.1.weight": (2, 3, 2), "scale": (), "head.weight": (5, 1)}
 MASKS = Weights.of({name: torch.arange(torch.Size(shape).numel()).reshape(shape) % 3 > 0 for name, shape in SHAPES.items()})
 OTHER = Weights.of({name: torch.linspace(-1, 2, torch.Size(shape).numel()).reshape(shape) for name, shape in SHAPES.items()})
+TABLE = table_for("layers.0.weight : rows <- columns\nlayers.0.bias : columns\nlayers.1.weight : 2 <- rows _\n* : ...\nhead.weight : ...", OTHER)
+PAIR = table_for("w : units", Weights.of({"w": torch.zeros(2)}))
+SOFT = torch.tensor([[0.5, 0.5, 0], [0, 1, 0], [0.25, 0.25, 0.5]])
 
 LAWS: dict[Edit, frozenset[Law]] = {
     Trim(0.4): ALL,
@@ -72,6 +80,8 @@ LAWS: dict[Edit, frozenset[Law]] = {
     Orthogonal(OTHER): LINEAR | {lengthens_none, settles},
     Zero(): ALL,
     Where(("layers.*",), Trim(0.4, by="model"), otherwise=Zero()): ALL,
+    Permute.by(TABLE, {"rows": torch.tensor([2, 0, 1])}): LINEAR | {lengthens_none},
+    Carry.by(TABLE, TABLE, {"rows": UnitMap(SOFT, SOFT.T), "columns": UnitOrder(torch.tensor([3, 0, 2, 1]))}): LINEAR,
     KeepNorm(Trim(0.4)): LINEAR | {settles},
     KeepNorm(DropBothEnds(0.5, 0.2), "l2"): LINEAR | {lengthens_none},
 }
@@ -112,6 +122,8 @@ VALUES = [
     (Orthogonal(Weights.of({"w": torch.tensor([2.0, 0.0])})), [5, 3], [0, 3], "by hand"),
     (Zero(), [1, 2], [0, 0], "by hand"),
     (Where(("w",), Scale(2)), [1, 2], [2, 4], "by hand"),
+    (Permute.by(PAIR, {"units": torch.tensor([1, 0])}), [1, 3], [3, 1], "by hand"),
+    (Carry.by(PAIR, PAIR, {"units": UnitMap(torch.tensor([[0, 1], [0.5, 0.5]]), torch.eye(2))}), [1, 3], [3, 2], "by hand: the second, the mean"),
     (KeepNorm(Trim(0.5)), [1, -3, 4, 2], [0, -30 / 7, 40 / 7, 0], "by hand: 10 / 7 of 3 and 4"),
     (KeepNorm(Trim(0.5), "l2"), [2, -3, 6, 0], [0, -7 / 45**0.5 * 3, 7 / 45**0.5 * 6, 0], "by hand"),
     (PerSet((Scale(2), Scale(3))).on_stream(1), [1], [3], "by hand"),
