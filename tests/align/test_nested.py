@@ -59,6 +59,16 @@ def test_spaces_side_by_side_find_a_hidden_order() -> None:
     assert {name: order.tolist() for name, order in found.items()} == {"heads": heads, "a": a, "b": b}
 
 
+def test_spaces_side_by_side_leave_a_place_where_neither_moves_alone() -> None:
+    """Staying gains 4, exchanging both 8, exchanging one 0; a little of `a`'s own says that it moves."""
+    moves = np.not_equal.outer(np.arange(2), np.arange(2)).astype(float)
+    both = 2 * np.einsum("ax,by->abxy", moves, moves) + np.einsum("ax,by->abxy", 1 - moves, 1 - moves)
+    heads = np.ones((1, 1))
+    gains = {("heads", "a", "b"): np.einsum("hg,abxy->habgxy", heads, both), ("heads", "a"): np.einsum("hg,ax->hagx", heads, 0.1 * moves)}
+    found = best_orders(SIDE, gains)
+    assert {name: order.tolist() for name, order in found.items()} == {"a": [[1, 0]], "b": [[1, 0]]}
+
+
 def test_a_space_in_two_others_is_ordered_while_the_other_one_stays() -> None:
     """c lies in a and in b; b is another family's, pinned."""
     tree = Family(("a", "b", "c"), {"a": (), "b": ("a",), "c": ("a", "b")}, {"a": (), "c": ("b", "a")}, frozenset(("a", "c")), ())
