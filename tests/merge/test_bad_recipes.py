@@ -156,7 +156,7 @@ CASES = {
         "merge_method: linear\nmodels: [{model: a, parameters: {weight: !search [1, 0]}}]\n",
         r"line 2: !search needs the lower end first",
     ),
-    "align": ("merge_method: linear\nalign: weights\n" + MODELS, r"line 2: align is reserved .* not there yet"),
+    "align": ("merge_method: linear\nalign: weight\n" + MODELS, r"line 2: no align named 'weight'; nearest: 'weights'"),
     "both kinds of tokenizer": (
         "merge_method: linear\ntokenizer_source: union\ntokenizer: {source: base}\n" + MODELS,
         r"line 3: tokenizer and tokenizer_source exclude each other",

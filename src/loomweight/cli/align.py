@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from ..evaluate.apart import Apart, apart
+from ..merge.alignment import How
 from ..merge.bar import bar
-from ..merge.coordinates import Coordinates, How, Side
+from ..merge.coordinates import Coordinates, Side
 from ..merge.side_files import copied
 from ..weights import Output, Weights, config_of, load, write
 from ..weights.place import Place
@@ -30,6 +31,7 @@ def align(
     data: DataOption = None,
     seed: Annotated[int, typer.Option(help="Of the matching.")] = 0,
     layers: Annotated[bool, typer.Option("--layers", help="Say of every layer how far apart it was and is.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from what an interrupted run has left.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
 ) -> None:
     """Write a network in the coordinates of another that was trained apart, so that the two can be merged.
@@ -41,8 +43,9 @@ def align(
     aligned = how.bring(ours, theirs)
     Place.at(out).check([moving, to, *aligned.sources], overwrite)
     before = _before(ours.weights, theirs.weights)
+    output = Output(out, files=_files(moving, moving if before else to, out), metadata={"format": "pt"}, overwrite=overwrite)
     with bar(f"aligning {out.name}", True) as progress:
-        write(aligned, Output(out, files=_files(moving, moving if before else to, out), metadata={"format": "pt"}, overwrite=overwrite), progress=progress)
+        write(aligned, output, resume=resume, progress=progress)
     _tell(out, to, before, apart(load(out), theirs.weights), layers)
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ..errors import BadParameter, OutputError
-from ..merge.coordinates import Coordinates, How, Side
+from ..merge.alignment import How
+from ..merge.coordinates import Coordinates, Side
 from ..weights import config_of, load
 from ..weights.axes import Axes, verify
 from .app import app

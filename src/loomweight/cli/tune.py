@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ..errors import BadParameter
 from ..merge.read import read_draft
+from ..merge.stages import STAGES
 from ..merge.tune import Budget, Found, load_evaluator, space_of
 from ..merge.tune import tune as search
 from ..search import Study
@@ -31,7 +32,7 @@ def tune(
     """
     goals = _objectives(objective or ["max"])
     draft = read_draft(recipe)
-    found = search(draft, load_evaluator(evaluator), out, goals, Budget(trials, sampler, seed))
+    found = search(draft, load_evaluator(evaluator), out, goals, Budget(trials, sampler, seed), STAGES)
     _show(found, goals)
     with Study(space_of(draft), goals, sampler=sampler, seed=seed, storage=found.study) as study:
         typer.echo(f"picture: {study.plot(out / 'search.png')}")

@@ -9,52 +9,17 @@ from typing import Any
 from torch import nn
 
 from ..edits import Edit
-from ..errors import BadParameter, BrokenFile, NamesDiffer, ShapesDiffer, unknown
+from ..errors import BadParameter, BrokenFile, NamesDiffer, ShapesDiffer
 from ..weights import Block, Spec, Weights, from_module
 from ..weights.algebra import keep
 from ..weights.axes import Axes, axes, axes_of, table_for
 from ..weights.names import difference
+from .alignment import How
 from .named import called, named
 from .network import Network, network
 from .pick import ordered
 
-METHODS = ("weights", "activations", "ot")
 Config = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class How:
-    """How networks are brought into one order of units.
-
-    Args:
-        method: "weights" (weight matching), "activations" (activation matching: needs a model and data), or "ot" (optimal transport:
-            other widths too; by activations where there are a model and data, else by weights).
-        model: `module:factory` or a Transformers config, see `network`; it is traced for the table, where no table is given.
-        table: a file with an axes table. Without model and table the family's table is used, by `config.json`.
-        example: `module:function`, inputs to trace the model on.
-        data: `module:function`, batches.
-        seed: of the matching.
-
-    Raises:
-        UnknownName: no such method.
-        BadParameter: activations without a model or without data; data without a model.
-    """
-
-    method: str = "weights"
-    model: str | None = None
-    table: str | None = None
-    example: str | None = None
-    data: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise unknown("way to align", self.method, METHODS)
-        if self.method == "activations" and not (self.model and self.data):
-            raise BadParameter("activations are those of a model on data: give both, a model (module:factory, or a Transformers config) and data.")
-        if self.data and (self.method == "weights" or not self.model):
-            lacking = "the method weights looks at no data; take activations or ot" if self.method == "weights" else "data needs a model to run on"
-            raise BadParameter(f"{lacking}, or leave data out.")
 
 
 @dataclass(frozen=True)
@@ -98,14 +63,20 @@ class Coordinates:
             UnknownName: no such file; or no family's table fits, and neither a model nor a table is given.
             NamesDiffer, ShapesDiffer: the table does not fit; the message says where, and which set.
         """
+        source = self.how.table or self.how.model or "the axes table"
+        try:
+            return self._table(side)
+        except (NamesDiffer, ShapesDiffer) as error:
+            raise type(error)(f"{side.weights.label or 'a set'} does not fit {source}: {error}") from error
+        except BadParameter as error:
+            raise BadParameter(f"{self.how.table}: {error}" if self.how.table else str(error)) from error
+
+    def _table(self, side: Side) -> Axes:
         if self.how.table:
             return table_for(_text(self.how.table), side.weights, self.how.table)
         if not self.how.model:
             return axes_of(side.weights, side.config)
-        try:
-            self.traced.fits(side.weights)
-        except (NamesDiffer, ShapesDiffer) as error:
-            raise type(error)(f"{side.weights.label or 'a set'} does not fit {self.how.model}: {error}") from error
+        self.traced.fits(side.weights)
         layouts = {name: self.traced.layouts[name] for name in side.weights.names}
         return Axes(self.traced.spaces, layouts, self.traced.how, self.traced.notes)
 
@@ -122,8 +93,8 @@ class Coordinates:
         config = reference.config or moving.config
         ours = Side(keep(moving.weights, names), moving.config or config)
         theirs = Side(keep(reference.weights, names), config)
-        tables = self.table(ours), self.table(theirs)
         _same_widths(self.how.method, ours.weights, theirs.weights)
+        tables = self.table(ours), self.table(theirs)
         made: list[Weights] = []
 
         def open_(name: str) -> Block:
@@ -146,6 +117,7 @@ class Coordinates:
         if not self.how.data:
             return align.ot_fusion(ours, moving, theirs, reference)
         mine, yours = holding(self.network.model, moving), holding(self.network.model, reference)
+        ours, theirs = _with_aliases(ours, mine), _with_aliases(theirs, yours)
         if self.how.method == "activations":
             return align.activation_matching(theirs, mine, yours, self.data)
         costs = align.activation_costs(align.Network(ours, mine), align.Network(theirs, yours), self.data)
@@ -169,6 +141,12 @@ def holding(model: nn.Module, weights: Weights) -> nn.Module:
         return loaded(model, weights)
     ties = {alias: owner for alias, owner in own.ties.items() if alias not in weights and owner in weights}
     return loaded(model, ordered(weights, [name for name in own.names if name in weights or name in ties], {**weights.ties, **ties}))
+
+
+def _with_aliases(table: Axes, model: nn.Module) -> Axes:
+    """The table with the second names that a model has for shared tensors, and checkpoints leave out."""
+    ties = {alias: owner for alias, owner in from_module(model).ties.items() if alias not in table.layouts and owner in table.layouts}
+    return Axes(table.spaces, {**table.layouts, **{alias: table.layouts[owner] for alias, owner in ties.items()}}, table.how, table.notes)
 
 
 def _text(file: str) -> str:

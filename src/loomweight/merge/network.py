@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.random import fork_rng
 
 from ..errors import BadParameter, LoomweightError, MissingExtra, UnknownName
 from ..weights.json_file import read_json
@@ -89,7 +90,7 @@ def _of_config(path: Path, given: Any) -> tuple[nn.Module, Any]:
         config = transformers.AutoConfig.for_model(**told) if "model_type" in told else getattr(transformers, kind).config_class(**told)
         config.use_cache = False
         config._experts_implementation = "eager"  # runs in float64 too, which `verify` computes in
-        with torch.random.fork_rng(devices=[]):
+        with fork_rng(devices=[]):  # the caller's random numbers stay
             model = getattr(transformers, kind)(config).eval()
     except LoomweightError:
         raise

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenFile, RecipeError, UnknownName, unknown
+from .alignment import read_how
 from .dtypes import dtype_of
 from .fields import fields, one_of, required, several, shown, whole, word
 from .marks import Item, Place, Search, documents
@@ -112,8 +113,7 @@ def read_recipes(path: str | Path) -> list[Recipe]:
 def _recipe(item: Item) -> Recipe:
     found = fields(item, "a recipe", KEYS)
     method = required(found, "merge_method", item, "the recipe")
-    if "align" in found:
-        found["align"].place.refuse("align is reserved for aligning models before the merge, which is not there yet; remove it.")
+    seed = whole(found["seed"], "seed", 0) if "seed" in found else 0
     dtype = found.get("out_dtype", found.get("dtype"))
     for key in ("dtype", "out_dtype"):
         if key in found:
@@ -132,7 +132,9 @@ def _recipe(item: Item) -> Recipe:
         chat_place=found["chat_template"].place if "chat_template" in found else None,
         drop=_patterns(found["drop"]) if "drop" in found else {},
         integers=one_of(found["integers"], "integers", ("equal", "first")) if "integers" in found else "equal",  # type: ignore[arg-type]
-        seed=whole(found["seed"], "seed", 0) if "seed" in found else 0,
+        seed=seed,
+        align=read_how(found["align"], seed) if "align" in found else None,
+        align_place=found["align"].place if "align" in found else None,
         notes=tuple(_notes(found)),
     )
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..weights.names import matches
+from .alignment import How
 from .marks import Place
 from .settings import Settings
 from .token_choice import TokenChoice
@@ -66,6 +67,8 @@ class Recipe:
         drop: patterns of tensors that are left out of all models -> where they stand.
         integers: integer tensors must be "equal" in all models, or the "first" one's are taken.
         seed: keys every random choice, together with the tensor's name.
+        align: how all models are brought into the coordinates of the reference before anything else; None leaves them in their own.
+        align_place: where `align` stands.
         notes: what the file says that has no effect here.
         text: the document as it was written.
         folder: where the file lies; a relative path is looked for in the working folder first, then here.
@@ -86,6 +89,8 @@ class Recipe:
     drop: Mapping[str, Place] = field(default_factory=dict)
     integers: Literal["equal", "first"] = "equal"
     seed: int = 0
+    align: How | None = None
+    align_place: Place | None = None
     notes: tuple[str, ...] = ()
     text: str = field(default="", repr=False)
     folder: Path | None = field(default=None, repr=False)

@@ -107,6 +107,8 @@ def plans(recipes: Sequence[Recipe], stages: Stages | None = None) -> list[Plan]
     names = [recipe.name for recipe in recipes if recipe.name]
     for recipe in (ordered := in_order(recipes)):
         check_recipe(recipe)
+        if recipe.align and recipe.align_place and stages.prepare is _as_they_are:
+            recipe.align_place.refuse("align is the work of a stage, and this run has none: give it stages=STAGES, of loomweight.merge.stages.")
     for recipe in ordered:
         given = opened(recipe, made, names)
         planned = plan(recipe, stages.prepare(recipe, given), opener(recipe))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from ..weights import Weights
+from .aligned import align_notes, aligned
 from .chat_template import template_notes
 from .config_of_result import honest
 from .plan import Plan
@@ -22,7 +23,12 @@ def beside(plan: Plan) -> Mapping[str, bytes]:
 
 def notes(recipe: Recipe, inputs: Mapping[str, Weights]) -> tuple[str, ...]:
     """All that deserves a word."""
-    return (*notes_on_tokens(recipe, inputs), *template_notes(recipe))
+    return (*align_notes(recipe, inputs), *notes_on_tokens(recipe, inputs), *template_notes(recipe))
 
 
-STAGES = Stages(prepare=unite, checks=(honest, same_vocabularies, check_vocabulary), beside=beside, notes=notes)
+def prepare(recipe: Recipe, inputs: dict[str, Weights]) -> dict[str, Weights]:
+    """The models over one vocabulary, in one order of units."""
+    return aligned(recipe, unite(recipe, inputs))
+
+
+STAGES = Stages(prepare=prepare, checks=(honest, same_vocabularies, check_vocabulary), beside=beside, notes=notes)

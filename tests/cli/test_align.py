@@ -1,0 +1,131 @@
+"""`loomweight align`: a network in another's coordinates, what is told of it, and what is refused."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import loomweight as lw
+from loomweight.evaluate import apart
+from loomweight.weights import Output, write
+from loomweight.weights.axes import axes, axes_of
+
+from .networks import same, shuffled, table, tiny
+from .run import Ran, run
+
+pytestmark = pytest.mark.usefixtures("here")
+TABLE = ("--table", "hand.axes")
+MODEL = ("--model", "nets:mlp", "--example", "nets:inputs")
+LLAMA = {"vocab_size": 30, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+
+
+def align(capsys: pytest.CaptureFixture[str], moving: str, to: str, *options: str) -> Ran:
+    return run(capsys, "align", moving, "--to", to, "out", *options)
+
+
+def equal(left: str, right: str) -> bool:
+    a, b = lw.load(left), lw.load(right)
+    return a.names == b.names and all(same(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        TABLE,
+        MODEL,
+        (*MODEL, "--method", "activations", "--data", "nets:batches"),
+        (*TABLE, "--method", "ot"),
+        (*MODEL, "--method", "ot", "--data", "nets:batches"),
+    ],
+    ids=["hand", "traced", "activations", "ot", "ot by activations"],
+)
+def test_a_shuffled_copy_comes_back(how: tuple[str, ...], capsys) -> None:
+    ran = align(capsys, "b", "a", *how)
+    assert ran.code == 0, ran.err
+    assert equal("out", "a") and not equal("b", "a")
+    assert re.match(r"out: was [\d.]+ \([\d.]+% of its norm, cosine 0\.\d+\) from a, is .* cosine 1\.000\)", ran.out)
+
+
+def test_what_is_told_is_what_the_files_hold(capsys) -> None:
+    ran = align(capsys, "c", "a", *TABLE, "--layers")
+    before, after = (apart(lw.load(name), lw.load("a")) for name in ("c", "out"))
+    assert after[""].distance < before[""].distance
+    assert f"was {before[''].distance:.4g} (" in ran.out and f"is {after[''].distance:.4g} (" in ran.out
+    flat = [torch.cat([lw.load(name)[tensor].flatten() for tensor in ("0.weight", "0.bias")]).double() for name in ("out", "a")]
+    cosine = torch.nn.functional.cosine_similarity(*flat, dim=0)
+    assert f"{cosine:.4f}" in ran.out  # of layer 0, by the definition
+    units = lw.load("out")["0.bias"].sort().values
+    assert torch.equal(units, lw.load("c")["0.bias"].sort().values)  # nothing but an order has changed
+
+
+def test_a_family_needs_neither_model_nor_table_and_its_files_come_along(capsys, tmp_path) -> None:
+    model = tiny("LlamaForCausalLM", tmp_path / "one", **LLAMA)
+    weights = lw.load("one")
+    (tmp_path / "one/tokenizer_config.json").write_text("{}")
+    side = {name: (tmp_path / "one" / name).read_bytes() for name in ("config.json", "tokenizer_config.json")}
+    write(shuffled(weights, axes_of(tmp_path / "one")), Output("two", files=side))
+    ran = align(capsys, "two", "one")
+    assert ran.code == 0, ran.err
+    assert equal("out", "one") and not equal("two", "one")
+    assert (tmp_path / "out/tokenizer_config.json").exists()
+    ids = torch.arange(6)[None]
+    loaded = type(model).from_pretrained("out")
+    assert torch.allclose(loaded(ids).logits, model(ids).logits, atol=1e-5)
+
+
+def test_a_tied_model_by_its_activations(capsys, tmp_path) -> None:
+    tiny("LlamaForCausalLM", tmp_path / "one", **LLAMA, tie_word_embeddings=True)
+    config = (tmp_path / "one/config.json").read_bytes()
+    write(shuffled(lw.load("one"), axes_of(tmp_path / "one")), Output("two", files={"config.json": config}))
+    assert "lm_head.weight" not in lw.load("two")  # it is the embedding
+    Path("words.py").write_text("import torch\ndef batches(): return [torch.arange(20).reshape(2, 10), torch.arange(29, 9, -1).reshape(2, 10)]\n")
+    ran = align(capsys, "two", "one", "--model", "one", "--method", "activations", "--data", "words:batches")
+    assert ran.code == 0, ran.err
+    found, before = (apart(lw.load(name), lw.load("one"))[""].distance for name in ("out", "two"))
+    assert found < 0.01 < 1 < before
+
+
+def test_another_width_by_optimal_transport(capsys) -> None:
+    Path("a/config.json").write_text('{"hidden_size": 8}')
+    Path("wide/config.json").write_text('{"hidden_size": 16}')
+    ran = align(capsys, "wide", "a", *TABLE, "--method", "ot")
+    assert ran.code == 0 and "had another width, is " in ran.out, ran.err
+    assert {name: spec.shape for name, spec in lw.load("out").spec.items()} == {name: spec.shape for name, spec in lw.load("a").spec.items()}
+    assert json.loads(Path("out/config.json").read_text()) == {"hidden_size": 8}
+
+
+def test_a_file_is_written_where_one_is_named(capsys) -> None:
+    assert run(capsys, "align", "b", "--to", "a", "out.safetensors", *TABLE).code == 0
+    assert equal("out.safetensors", "a")
+
+
+def test_batch_norm_and_its_counters_move_along(capsys) -> None:
+    Path("normed.py").write_text("from torch import nn\ndef net(): return nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))\n")
+    model = torch.nn.Sequential(torch.nn.Linear(3, 6), torch.nn.BatchNorm1d(6), torch.nn.ReLU(), torch.nn.Linear(6, 2))
+    model(torch.randn(9, 3, generator=torch.Generator().manual_seed(0)))
+    weights = lw.load(model)
+    lw.save(weights, "one")
+    lw.save(shuffled(weights, axes(model.eval(), torch.zeros(2, 3))), "two")
+    for method in ("weights", "ot"):
+        ran = run(capsys, "align", "two", "--to", "one", method, "--method", method, "--model", "normed:net", "--example", "nets:inputs")
+        assert ran.code == 0, ran.err
+        assert equal(method, "one") and lw.load(method)["1.num_batches_tracked"] == 1
+
+
+def test_the_same_seed_writes_the_same_bytes(capsys) -> None:
+    assert run(capsys, "align", "c", "--to", "a", "x", *TABLE, "--seed", "3").code == 0
+    assert run(capsys, "align", "c", "--to", "a", "y", *TABLE, "--seed", "3").code == 0
+    assert Path("x/model.safetensors").read_bytes() == Path("y/model.safetensors").read_bytes()
+
+
+def test_apart_is_what_its_words_say() -> None:
+    a, b = lw.load("a"), lw.load("c")
+    found = apart(a, b)
+    flat = [torch.cat([weights[name].flatten() for name in weights]).double() for weights in (a, b)]
+    assert found[""].distance == pytest.approx(float((flat[0] - flat[1]).norm()))
+    assert found[""].relative == pytest.approx(float((flat[0] - flat[1]).norm() / flat[1].norm()))
+    assert found[""].cosine == pytest.approx(float(torch.nn.functional.cosine_similarity(flat[0], flat[1], dim=0)))
+    assert list(found) == ["", "0", "2"]
+    assert table().fits(a) is None
