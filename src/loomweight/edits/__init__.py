@@ -14,6 +14,8 @@ from .clip import Clip as Clip
 from .drop import Drop as Drop
 from .drop_both_ends import DropBothEnds as DropBothEnds
 from .edit import Edit as Edit
+from .fold_norm import FoldNorms as FoldNorms
+from .fold_norm import fold_norms as fold_norms
 from .keep_norm import KeepNorm as KeepNorm
 from .low_rank import LowRank as LowRank
 from .magnitude_drop import MagnitudeDrop as MagnitudeDrop
