@@ -47,7 +47,9 @@ def traced(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         try:
             return _recorded(model, args, kwargs, why)
         except Exception as error:
-            raise BadParameter(f"{type(model).__name__} can neither be exported ({why}) nor recorded ({_first_line(error)}); write its table by hand.") from error
+            raise BadParameter(
+                f"{type(model).__name__} can neither be exported ({why}) nor recorded ({_first_line(error)}); write its table by hand."
+            ) from error
 
 
 def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
@@ -147,5 +149,3 @@ def _shapes(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0][:200]}"
-
-

@@ -148,26 +148,30 @@ def _axis_words(axis: Axis) -> str:
 
 
 def _starred(lines: list[str]) -> list[str]:
-    """Lines that differ in layer numbers alone, once, with `*` for the first number of the line; only where every one of them is there."""
-    groups: dict[str, list[tuple[str, ...]]] = {}
-    shown: dict[str, str] = {}
+    """Lines that differ in layer numbers alone, once, with `*` for the number; only where it speaks of no other name too."""
+    groups: dict[str, list[str]] = {}
     for line in lines:
-        star, parts = _star(line)
-        groups.setdefault(star, []).append(parts)
-        shown[line] = star
+        groups.setdefault(_star(line), []).append(line)
+    heads = [_head(line) for line in lines]
     out: dict[str, None] = {}
     for line in lines:
-        out[shown[line] if len(groups[shown[line]]) > 1 else line] = None
+        star = _star(line)
+        alone = len(groups[star]) == 1 or sum(match(_head(star), head) is not None for head in heads) > len(groups[star])
+        out[line if alone else star] = None
     return list(out)
 
 
-def _star(line: str) -> tuple[str, tuple[str, ...]]:
-    """The line with every part of a name that is the first number in the tensor's name replaced by `*`."""
-    head = re.split(r"\s[:=]\s", line)[0]
-    numbers = [part for part in head.split(".") if part.isdigit()]
+def _head(line: str) -> str:
+    """The name that a line is about."""
+    return re.split(r"\s[:=]\s?", line)[0]
+
+
+def _star(line: str) -> str:
+    """The line with `*` for the number in its name, where there is one number and no other number is named behind it."""
+    numbers = [part for part in _head(line).split(".") if part.isdigit()]
     if len(numbers) != 1 or any(set(_numbers(word)) - set(numbers) for word in line.split()):
-        return line, ()
-    return re.sub(rf"(?<=\.){numbers[0]}(?=\.|\s|\)|$)", "*", line), (numbers[0],)
+        return line
+    return re.sub(rf"(?<=\.){numbers[0]}(?=\.|\s|\)|$)", "*", line)
 
 
 def _numbers(word: str) -> list[str]:

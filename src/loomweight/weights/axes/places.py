@@ -70,7 +70,7 @@ _FOURIER = "fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft fft_fft2 fft_
 
 PLACES = {
     **dict.fromkeys([*_SORTS.split(), *_FOURIER.split()], placewise),
-    **dict.fromkeys("triu tril".split(), triangle),
+    **dict.fromkeys(["triu", "tril"], triangle),
     "index_select": index_select,
     "index": index,
     "gather": gather,

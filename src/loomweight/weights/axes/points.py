@@ -1,6 +1,5 @@
 """Entry-by-entry operations, reductions and normalisations."""
 
-from collections.abc import Sequence
 
 from .call import Call, Hidden, Made
 from .labels import Act, Ledger
@@ -9,11 +8,9 @@ from .meeting import couple, meet, reduce, reshaped
 #: f(c x) = c f(x) for c > 0, or a sum of such
 #: entry by entry too, though some of their overloads do not say so
 UNTAGGED = frozenset(
-    "where masked_fill clamp_min clamp_max hardswish log_sigmoid silu square absolute divide multiply subtract negative fix floor_divide greater"
-    " greater_equal less less_equal not_equal complex polar conj real imag special_expit special_erf isreal arctan arcsin arccos"
-    " arctan2 arctanh arcsinh arccosh special_log1p special_expm1 special_logit log_sigmoid_forward".split()
+    ["where", "masked_fill", "clamp_min", "clamp_max", "hardswish", "log_sigmoid", "silu", "square", "absolute", "divide", "multiply", "subtract", "negative", "fix", "floor_divide", "greater", "greater_equal", "less", "less_equal", "not_equal", "complex", "polar", "conj", "real", "imag", "special_expit", "special_erf", "isreal", "arctan", "arcsin", "arccos", "arctan2", "arctanh", "arcsinh", "arccosh", "special_log1p", "special_expm1", "special_logit", "log_sigmoid_forward"]
 )
-HOMOGENEOUS = frozenset("relu leaky_relu add sub neg rsub abs maximum minimum where masked_fill".split())
+HOMOGENEOUS = frozenset(["relu", "leaky_relu", "add", "sub", "neg", "rsub", "abs", "maximum", "minimum", "where", "masked_fill"])
 
 
 def pointwise(ledger: Ledger, call: Call) -> Made:
@@ -131,13 +128,16 @@ def _as_channels(act: Act, ndim: int) -> Act:
 POINTS = {
     "prelu": prelu,
     "glu": glu,
-    **dict.fromkeys("sum mean amax amin max min prod var std var_mean std_mean aminmax norm linalg_vector_norm logsumexp all any nanmean nansum count_nonzero".split(), reduction),
-    **dict.fromkeys("softmax log_softmax _softmax _log_softmax _safe_softmax".split(), softmax),
-    **dict.fromkeys("layer_norm native_layer_norm rms_norm _fused_rms_norm".split(), layer_norm),
-    **dict.fromkeys("batch_norm _native_batch_norm_legit_no_training native_batch_norm _batch_norm_impl_index cudnn_batch_norm".split(), batch_norm),
+    **dict.fromkeys(
+        ["sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "aminmax", "norm", "linalg_vector_norm", "logsumexp", "all", "any", "nanmean", "nansum", "count_nonzero"],
+        reduction,
+    ),
+    **dict.fromkeys(["softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax"], softmax),
+    **dict.fromkeys(["layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm"], layer_norm),
+    **dict.fromkeys(["batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm", "_batch_norm_impl_index", "cudnn_batch_norm"], batch_norm),
     "instance_norm": instance_norm,
-    **dict.fromkeys("group_norm native_group_norm".split(), group_norm),
+    **dict.fromkeys(["group_norm", "native_group_norm"], group_norm),
     "cosine_similarity": similarity,
-    **dict.fromkeys("cdist _cdist_forward".split(), distances),
-    **dict.fromkeys("_weight_norm _weight_norm_interface".split(), weight_norm),
+    **dict.fromkeys(["cdist", "_cdist_forward"], distances),
+    **dict.fromkeys(["_weight_norm", "_weight_norm_interface"], weight_norm),
 }

@@ -145,12 +145,12 @@ def attention(ledger: Ledger, call: Call) -> Made:
 
 PRODUCTS = {
     "linear": linear,
-    **dict.fromkeys("matmul mm bmm mv dot".split(), matmul),
-    **dict.fromkeys("addmm baddbmm addmv".split(), addmm),
-    **dict.fromkeys("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution _convolution".split(), convolution),
+    **dict.fromkeys(["matmul", "mm", "bmm", "mv", "dot"], matmul),
+    **dict.fromkeys(["addmm", "baddbmm", "addmv"], addmm),
+    **dict.fromkeys(["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "_convolution"], convolution),
     "embedding": embedding,
     "bilinear": bilinear,
-    **dict.fromkeys("embedding_bag _embedding_bag _embedding_bag_forward_only".split(), bag),
+    **dict.fromkeys(["embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"], bag),
     "einsum": einsum,
     "scaled_dot_product_attention": attention,
 }

@@ -142,8 +142,7 @@ class Axes:
             return tuple(self.spaces[factor].size if factor in gone else factor for factor in factors)  # type: ignore[index]
 
         layouts = {
-            tensor: Layout(tuple(tuple(term(factors) for factors in axis) for axis in layout.axes), layout.consumed)
-            for tensor, layout in self.layouts.items()
+            tensor: Layout(tuple(tuple(term(factors) for factors in axis) for axis in layout.axes), layout.consumed) for tensor, layout in self.layouts.items()
         }
         kept = {name: space for name, space in self.spaces.items() if name not in gone}
         return Axes(kept, layouts, self.how, self.notes)

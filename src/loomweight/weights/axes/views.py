@@ -54,4 +54,4 @@ def _seen(node: Node) -> Node | None:
 
 
 #: results that may or may not be views, which their schemas do not say
-_MAYBE = frozenset(f"aten::{name}" for name in "reshape contiguous to flatten ravel type_as expand_as float double half dropout pad".split())
+_MAYBE = frozenset(f"aten::{name}" for name in ["reshape", "contiguous", "to", "flatten", "ravel", "type_as", "expand_as", "float", "double", "half", "dropout", "pad"])

@@ -82,17 +82,17 @@ def _turned(act: Act, order: Sequence[int], shape: Sequence[int]) -> Act:
 
 _POOLS = [f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max", "_adaptive_avg", "lp") for n in (1, 2, 3)]
 _POOLS += [f"max_pool{n}d_with_indices" for n in (1, 2, 3)]
-_KINDS = "nearest1d nearest2d nearest3d linear1d bilinear2d bicubic2d trilinear3d nearest_exact1d nearest_exact2d nearest_exact3d".split()
+_KINDS = ["nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d", "nearest_exact1d", "nearest_exact2d", "nearest_exact3d"]
 _RESIZES = [f"{mark}upsample_{kind}{end}" for mark in ("", "_") for kind in _KINDS for end in ("", "_aa")]
 _PADS = [f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)]
 
 WINDOWS = {
     **dict.fromkeys([*_POOLS, *_RESIZES, *_PADS], pooling),
-    **dict.fromkeys("grid_sampler grid_sampler_2d grid_sampler_3d".split(), sampled),
+    **dict.fromkeys(["grid_sampler", "grid_sampler_2d", "grid_sampler_3d"], sampled),
     "im2col": unfolded_windows,
     "col2im": folded_windows,
     "unfold": sliding,
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,
-    **dict.fromkeys("channel_shuffle native_channel_shuffle".split(), channel_shuffle),
+    **dict.fromkeys(["channel_shuffle", "native_channel_shuffle"], channel_shuffle),
 }
