@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -52,6 +52,7 @@ def test_what_would_change_the_function_is_not_offered(name: str) -> None:
     assert change(model, Rescale.by(table, factors_for(table, 0))(Weights.of(model.state_dict())), x) < 1e-12
 
 
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**31), widths=st.lists(st.integers(2, 6), min_size=1, max_size=3))
 def test_any_width_depth_and_factors(seed: int, widths: list[int]) -> None:
     sizes = [3, *widths, 2]
@@ -139,3 +140,20 @@ def test_incoming_norms_of_one_around_a_skip_that_grows() -> None:
     model, _, table = scene(*SCALING["residual"][:2])
     with pytest.raises(BadParameter, match="around a skip connection incoming norms of 1 need not exist"):
         balanced(table, Weights.of(model.state_dict()), incoming=True, sweeps=20)
+
+
+def test_transformers_with_relu_scale_in_their_mlps_alone() -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 11, "d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 1, "num_heads": 2, "use_cache": False}
+    model = drawn(transformers.T5ForConditionalGeneration(transformers.T5Config(**sizes, feed_forward_proj="relu")))
+    ids = torch.arange(6).reshape(1, 6)
+    inputs = {"input_ids": ids, "decoder_input_ids": ids[:, :4]}
+    table = axes(model, inputs)
+    assert {space.name for space in table.spaces.values() if space.scales} == {
+        "encoder.block.0.layer.1.DenseReluDense.wi",
+        "decoder.block.0.layer.2.DenseReluDense.wi",
+    }
+    weights = Rescale.by(table, factors_for(table, 0))(Weights.of(model.state_dict()))
+    state = {name: tensor for name, tensor in weights.items() if name not in weights.ties}
+    with torch.no_grad():
+        assert_close(torch.func.functional_call(model, state, kwargs=inputs).logits, model(**inputs).logits, rtol=1e-9, atol=1e-9)

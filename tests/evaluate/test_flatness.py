@@ -7,7 +7,8 @@ from torch.testing import assert_close
 
 from loomweight.edits import Rescale
 from loomweight.errors import BadParameter, NonFinite
-from loomweight.evaluate import adversarial_flatness, ascent, filter_direction, moved, random_flatness
+from loomweight.evaluate import adversarial_flatness, ascent, filter_direction, random_flatness
+from loomweight.evaluate.flatness import moved
 from loomweight.weights import Weights
 from loomweight.weights.axes import axes
 

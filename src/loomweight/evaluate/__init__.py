@@ -19,7 +19,6 @@ from .flatness import Flatness as Flatness
 from .flatness import adversarial_flatness as adversarial_flatness
 from .flatness import ascent as ascent
 from .flatness import filter_direction as filter_direction
-from .flatness import moved as moved
 from .flatness import random_flatness as random_flatness
 from .greedy import Attempt as Attempt
 from .greedy import Selection as Selection
