@@ -2,7 +2,7 @@
 
 import pytest
 
-from loomweight.demo import Row, Zoo, draw, rules_station, train_zoo
+from loomweight.demo import Row, Zoo, align_station, draw, rules_station, train_zoo
 
 from ..cli.run import run
 
@@ -16,7 +16,7 @@ def zoo() -> Zoo:
 
 @pytest.fixture(scope="module")
 def rows(zoo: Zoo) -> dict[str, Row]:
-    return {row.name: row for row in rules_station(zoo)}
+    return {row.name: row for row in [*rules_station(zoo), *align_station(zoo)]}
 
 
 def test_merging_fine_tunes_of_one_start_beats_them_and_the_start(rows) -> None:
@@ -28,6 +28,15 @@ def test_merging_fine_tunes_of_one_start_beats_them_and_the_start(rows) -> None:
 
 def test_averaging_strangers_fails(rows) -> None:
     assert rows["mean of strangers"].accuracy < 0.6 < 0.9 < rows["strangers alone, mean"].accuracy
+
+
+def test_aligned_strangers_average_like_relatives(rows) -> None:
+    """Git Re-Basin: two networks trained apart are nearly linearly connected in one order of units; REPAIR: and nearer with their spread back."""
+    apart, aligned, repaired = (rows[f"two strangers{what}"] for what in (" averaged", ", aligned", ", aligned, repaired"))
+    alone = rows["strangers alone, mean"]
+    assert apart.accuracy < 0.8 < alone.accuracy - 0.03 < aligned.accuracy
+    assert repaired.loss < aligned.loss < apart.loss
+    assert rows["mean of strangers"].accuracy < 0.5 < 0.85 < rows["all 5 strangers, aligned"].accuracy
 
 
 def test_training_repeats_to_the_bit(zoo) -> None:
@@ -43,4 +52,4 @@ def test_the_picture_is_drawn(rows, tmp_path) -> None:
 
 def test_the_command_prints_one_table_and_names_the_picture(capsys, tmp_path) -> None:
     ran = run(capsys, "demo", "--picture", tmp_path / "p.png")
-    assert ran.code == 0 and "mean of strangers" in ran.out and (tmp_path / "p.png").exists()
+    assert ran.code == 0 and "mean of strangers" in ran.out and "two strangers, aligned" in ran.out and (tmp_path / "p.png").exists()

@@ -20,14 +20,23 @@ def draw(rows: Sequence[Row], path: Path) -> Path:
     figure = Figure(figsize=(9, 0.42 * len(rows) + 1.2), layout="constrained")
     axes = figure.add_subplot()
     places = range(len(rows), 0, -1)
-    colors = ["#9aa5b1" if "alone" in row.name or row.name == "start" else "#c8553d" if "strangers" in row.name else "#2f6f8f" for row in rows]
+    colors = [_color(row.name) for row in rows]
     axes.barh(places, [row.accuracy for row in rows], color=colors)
     for place, row in zip(places, rows, strict=True):
         axes.text(row.accuracy + 0.01, place, f"{row.accuracy:.1%}", va="center", fontsize=9)
     axes.set_yticks(places, [row.name for row in rows])
     axes.set_xlim(0, 1.12)
     axes.set_xlabel("accuracy on test digits")
-    axes.set_title("Five fine-tunes of one start, merged; and five strangers, which cannot be", fontsize=11)
+    axes.set_title("Five fine-tunes of one start, merged; and five strangers, which must be aligned first", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     return path
+
+
+def _color(name: str) -> str:
+    """Grey for what was merged of nothing, red for strangers as they are, green for aligned ones."""
+    if "alone" in name or name == "start":
+        return "#9aa5b1"
+    if "aligned" in name:
+        return "#3f8f5f"
+    return "#c8553d" if "strangers" in name else "#2f6f8f"
