@@ -12,7 +12,7 @@ from loomweight.errors import BadParameter, NonFinite
 from loomweight.weights import Weights
 from loomweight.weights.axes import axes, random_orders
 
-from .networks import NETWORKS, made, mlp, table
+from .networks import NETWORKS, made, seeded_mlp, table
 
 IMAGES = ("grouped", "residual")
 TOKENS = ("llama", "gpt2", "bert")
@@ -67,17 +67,14 @@ def test_the_modules_run_although_pytorch_has_a_fast_path() -> None:
 
 
 def test_correlation_does_not_see_scale_and_the_product_does() -> None:
-    model = mlp(4, 6, 2)
-    found, generator = axes(model, torch.ones(1, 4)), torch.Generator().manual_seed(0)
-    twin = copy.deepcopy(model)
-    order = torch.tensor([3, 1, 5, 0, 2, 4])
-    sizes = torch.tensor([1e-3, 1.0, 30.0, 2.0, 1e3, 0.1])
-    twin[0].weight.data, twin[0].bias.data = (model[0].weight.data * sizes[:, None])[order], (model[0].bias.data * sizes)[order]
-    (space,) = found.spaces
-    inputs = [torch.randn(200, 4, generator=generator)]
-    assert dict(activation_matching(found, twin, model, inputs).orders)[space].tolist() == order.argsort().tolist()
-    product = dict(activation_matching(found, twin, model, inputs, measure="product").orders)
-    assert product.get(space, torch.arange(6)).tolist() != order.argsort().tolist()
+    """f and g are alike; (f, 10 g) against (10 f, g): correlation pairs f with f, the product pairs large with large."""
+    model, twin = seeded_mlp(0, 2, 2, 1), seeded_mlp(0, 2, 2, 1)
+    functions = torch.tensor([[1.0, 0.0], [1.0, 0.5]])
+    for each, sizes in ((model, [1.0, 10.0]), (twin, [10.0, 1.0])):
+        each.load_state_dict(each.state_dict() | {"0.weight": functions * torch.tensor(sizes)[:, None], "0.bias": torch.zeros(2)})
+    found, inputs = axes(model, torch.ones(1, 2)), [torch.randn(200, 2, generator=torch.Generator().manual_seed(0))]
+    assert not activation_matching(found, twin, model, inputs).orders
+    assert [order.tolist() for _, order in activation_matching(found, twin, model, inputs, measure="product").orders] == [[1, 0]]
 
 
 def test_the_product_brings_activations_closest_together() -> None:
@@ -96,11 +93,11 @@ def test_the_product_brings_activations_closest_together() -> None:
 
 
 def test_dead_units_stay_out_of_the_way() -> None:
-    model = mlp(4, 6, 2)
+    model = seeded_mlp(3, 4, 6, 2)
     model[0].weight.data[2], model[0].bias.data[2] = 0, 0
     model[0].weight.data[5], model[0].bias.data[5] = 0, -1
     found = axes(model, torch.ones(1, 4))
-    assert not activation_matching(found, model, model, [torch.randn(50, 4)]).orders
+    assert not activation_matching(found, model, model, [torch.randn(50, 4, generator=torch.Generator().manual_seed(0))]).orders
 
 
 def test_the_models_are_left_as_they_were() -> None:

@@ -17,7 +17,7 @@ from loomweight.errors import NamesDiffer, NonFinite, ShapesDiffer, UnknownName
 from loomweight.weights import Weights
 from loomweight.weights.axes import Axes, axes, inverse, random_orders, table_for
 
-from .networks import NETWORKS, made, mlp, table, weights
+from .networks import NETWORKS, made, mlp, seeded_mlp, table, weights
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
@@ -78,7 +78,7 @@ def test_no_visit_lowers_the_inner_product(name: str) -> None:
 
 
 def test_one_hidden_layer_is_solved_exactly() -> None:
-    models = [mlp(3, 5, 2) for _ in range(2)]
+    models = [seeded_mlp(seed, 3, 5, 2) for seed in range(2)]
     one, other = (lw.load(model) for model in models)
     found = axes(models[0], torch.ones(1, 3))
     (space,) = found.spaces
@@ -87,7 +87,7 @@ def test_one_hidden_layer_is_solved_exactly() -> None:
 
 
 def test_two_hidden_layers_end_where_no_single_layer_gains() -> None:
-    models = [mlp(3, 4, 4, 2) for _ in range(2)]
+    models = [seeded_mlp(seed, 3, 4, 4, 2) for seed in range(2)]
     one, other = (lw.load(model) for model in models)
     found = axes(models[0], torch.ones(1, 3))
     moved = weight_matching(found, one, other)(one)
@@ -99,10 +99,7 @@ def test_two_hidden_layers_end_where_no_single_layer_gains() -> None:
 @settings(max_examples=25)
 @given(widths=st.lists(st.integers(1, 6), min_size=1, max_size=4), seed=st.integers(0, 2**31), dead=st.booleans(), twins=st.booleans())
 def test_align_undoes_any_permutation(widths: list[int], seed: int, dead: bool, twins: bool) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = mlp(3, *widths, 2)
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in seeded_mlp(seed, 3, *widths, 2).state_dict().items()}
     for at in range(len(widths)):
         if dead:
             _write(state, at, -1, [torch.zeros_like(part) for part in _unit(state, at, 0)])
