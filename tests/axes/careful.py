@@ -177,7 +177,8 @@ CAREFUL: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
         (alone, 6), (selected, 6), (restacked, 6), (uneven_sum, 6), (halves_differ, 6), (part_of_a_grid, 6), (pooled, 3), (windowed, 4), (padded, 6),
         (summed_up, 6), (by_rank, 6), (largest, 6), (weighted_by_place, 6), (looked_up, 6), (gathered, 6), (scattered, 6), (written_into, 6),
         (written_through_a_view, 6), (triangular, 6), (mirrored, 6), (rolled, 6), (against_itself, 6), (spectrum, 4), (complex_pairs, 6),
-        (one_compared, 6), (normal_statistics, 6), (median, 6), (strided, 6), (tiled, 6), (diagonal, 5), (transposed_grid, 6), (without_gradients, 6), (softmax_of_two, 6),
+        (one_compared, 6), (normal_statistics, 6), (median, 6), (strided, 6), (tiled, 6), (diagonal, 5),
+        (transposed_grid, 6), (without_gradients, 6), (softmax_of_two, 6),
         (masked, 6), (halves_joined, 6),
     ]
 }  # fmt: skip

@@ -17,7 +17,7 @@ def expressed(solution: Solution, consumed: set[tuple[str, int]], shapes: Mappin
         consumed: (tensor, axis) pairs that products sum over.
         shapes: of all stored tensors, in the order of the table; those that the trace never met stay as they are.
     """
-    axes: dict[tuple[str, int], list[tuple[int | Found, ...]]] = {}
+    axes: dict[tuple[str, int], list[tuple[int, ...]]] = {}
     bad: set[int] = set()
     for name, shape in shapes.items():
         for axis, size in enumerate(shape):
@@ -26,7 +26,7 @@ def expressed(solution: Solution, consumed: set[tuple[str, int]], shapes: Mappin
             if found is None:
                 bad |= {unit for unit in units.tolist() if solution.places.get(unit)} if units is not None else set()
             else:
-                axes[name, axis] = found  # type: ignore[assignment]
+                axes[name, axis] = found
     if bad:
         return None, bad
     names = _named(solution.spaces, axes, consumed, shapes)

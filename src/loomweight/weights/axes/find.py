@@ -98,10 +98,11 @@ def _beside(model: nn.Module, inputs: Any) -> Any:
 
 def arguments(example: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments from an example as users give it."""
-    if isinstance(example, Mapping):
-        return (), {**example, **(kwargs or {})}
-    if isinstance(example, Tensor):
-        return (example,), dict(kwargs or {})
-    if isinstance(example, tuple | list):
-        return tuple(example), dict(kwargs or {})
+    match example:
+        case Mapping():
+            return (), {**example, **(kwargs or {})}
+        case Tensor():
+            return (example,), dict(kwargs or {})
+        case tuple() | list():
+            return tuple(example), dict(kwargs or {})
     raise BadParameter(f"the example inputs are a {type(example).__name__}; give a tensor, a tuple of inputs or a dict of keyword arguments.")

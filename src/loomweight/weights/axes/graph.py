@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 import torch
@@ -94,14 +93,15 @@ def _recorded(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 @contextmanager
 def _numbers_kept() -> Iterator[None]:
     """Numbers taken out of tensors stay in a recorded graph although nothing in it uses them: the path that was taken may."""
-    known = torch.fx.node._side_effectful_functions
+    from torch.fx.node import _side_effectful_functions as known
+
     aten = torch.ops.aten
     new = {aten.item.default, aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default, aten.allclose.default} - known
-    known |= new
+    known.update(new)
     try:
         yield
     finally:
-        known -= new
+        known.difference_update(new)
 
 
 @contextmanager
@@ -110,20 +110,11 @@ def chosen(model: nn.Module, outputs: Callable[[Any], Any] | None) -> Iterator[N
     if outputs is None:
         yield
         return
-    before, held = model.forward, "forward" in vars(model)
-
-    @wraps(before)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return outputs(before(*args, **kwargs))
-
-    model.forward = forward
+    hook = model.register_forward_hook(lambda module, inputs, output: outputs(output))
     try:
         yield
     finally:
-        if held:
-            model.forward = before
-        else:
-            del model.forward
+        hook.remove()
 
 
 @contextmanager

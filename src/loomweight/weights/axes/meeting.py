@@ -68,8 +68,8 @@ def settled(ledger: Ledger, x: Act, axes: Sequence[int], why: str = "") -> Act:
 
 def placed(ledger: Ledger, x: Act, axes: Sequence[int], shape: Sequence[int]) -> Act:
     """New places along axes where there was nothing; they are no units."""
-    axes = {axis % len(shape) for axis in axes}
-    new = ledger.fixed([size if axis in axes else 1 for axis, size in enumerate(shape)])
+    wanted = {axis % len(shape) for axis in axes}
+    new = ledger.fixed([size if axis in wanted else 1 for axis, size in enumerate(shape)])
     return Act(tuple(shape), (*x.labels, *new.labels))
 
 
@@ -107,10 +107,10 @@ def contract(ledger: Ledger, x: Act, y: Act, axes: Sequence[int], hint: str = "h
     for ids in _raised(eater, ndim) if eater.stored else ():
         if set(depends(ids)) & {axis % ndim for axis in axes}:
             consume(ledger, str(eater.stored), ids)
-    wide = [Act((1,) * (ndim - len(act.shape)) + act.shape, tuple(_raised(act, ndim)), act.stored) for act in (x, y)]
-    note_product(ledger, *wide, [axis % ndim for axis in axes])
+    left, right = (Act((1,) * (ndim - len(act.shape)) + act.shape, tuple(_raised(act, ndim)), act.stored) for act in (x, y))
+    note_product(ledger, left, right, [axis % ndim for axis in axes])
     shape = meet(ledger, x, y).shape
-    return reduce(ledger, Act(shape, ledger.kept([ids for act in wide for ids in act.labels])), axes, hint=hint)
+    return reduce(ledger, Act(shape, ledger.kept([*left.labels, *right.labels])), axes, hint=hint)
 
 
 def consume(ledger: Ledger, stored: str, ids: Ids) -> None:

@@ -185,11 +185,14 @@ def scatter(ledger: Ledger, call: Call) -> Made:
     return joined(ledger, [*before, new, *after], axis) if before or after else new
 
 
+_COPIES = (
+    "contiguous clone to detach alias dropout feature_dropout alpha_dropout feature_alpha_dropout _to_copy lift_fresh_copy lift_fresh "
+    "type_as bfloat16 float double half"
+)
+_CONSTANTS = "zero zeros ones full empty scalar_tensor zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty"
+
 MOVES = {
-    **dict.fromkeys(
-        ["contiguous", "clone", "to", "detach", "alias", "dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "_to_copy", "lift_fresh_copy", "lift_fresh", "type_as", "bfloat16", "float", "double", "half"],
-        same,
-    ),
+    **dict.fromkeys(_COPIES.split(), same),
     **dict.fromkeys(["view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel", "view_as", "reshape_as"], view),
     **dict.fromkeys(["expand", "expand_as", "broadcast_to"], expand),
     **dict.fromkeys(["transpose", "swapaxes", "swapdims"], transpose),
@@ -197,9 +200,7 @@ MOVES = {
     **dict.fromkeys(["split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes"], split),
     **dict.fromkeys(["cat", "concat", "concatenate"], cat),
     **dict.fromkeys(["pad", "constant_pad_nd"], pad),
-    **dict.fromkeys(
-        ["zero", "zeros", "ones", "full", "empty", "scalar_tensor", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"], constant
-    ),
+    **dict.fromkeys(_CONSTANTS.split(), constant),
     **dict.fromkeys(["select_scatter", "slice_scatter"], scatter),
     "copy": copy,
     "permute": permute,

@@ -1,15 +1,17 @@
 """Entry-by-entry operations, reductions and normalisations."""
 
-
 from .call import Call, Hidden, Made
 from .labels import Act, Ledger
 from .meeting import couple, meet, reduce, reshaped
 
-#: f(c x) = c f(x) for c > 0, or a sum of such
 #: entry by entry too, though some of their overloads do not say so
-UNTAGGED = frozenset(
-    ["where", "masked_fill", "clamp_min", "clamp_max", "hardswish", "log_sigmoid", "silu", "square", "absolute", "divide", "multiply", "subtract", "negative", "fix", "floor_divide", "greater", "greater_equal", "less", "less_equal", "not_equal", "complex", "polar", "conj", "real", "imag", "special_expit", "special_erf", "isreal", "arctan", "arcsin", "arccos", "arctan2", "arctanh", "arcsinh", "arccosh", "special_log1p", "special_expm1", "special_logit", "log_sigmoid_forward"]
+_UNTAGGED = (
+    "where masked_fill clamp_min clamp_max hardswish log_sigmoid silu square absolute divide multiply subtract negative fix "
+    "floor_divide greater greater_equal less less_equal not_equal complex polar conj real imag special_expit special_erf isreal arctan "
+    "arcsin arccos arctan2 arctanh arcsinh arccosh special_log1p special_expm1 special_logit log_sigmoid_forward"
 )
+UNTAGGED = frozenset(_UNTAGGED.split())
+#: f(c x) = c f(x) for c > 0, or a sum of such
 HOMOGENEOUS = frozenset(["relu", "leaky_relu", "add", "sub", "neg", "rsub", "abs", "maximum", "minimum", "where", "masked_fill"])
 
 
@@ -125,13 +127,12 @@ def _as_channels(act: Act, ndim: int) -> Act:
     return reshaped(act, (1, act.shape[0], *[1] * (ndim - 2))) if act.shape and ndim > 1 else act
 
 
+_REDUCTIONS = "sum mean amax amin max min prod var std var_mean std_mean aminmax norm linalg_vector_norm logsumexp all any nanmean nansum count_nonzero"
+
 POINTS = {
     "prelu": prelu,
     "glu": glu,
-    **dict.fromkeys(
-        ["sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "aminmax", "norm", "linalg_vector_norm", "logsumexp", "all", "any", "nanmean", "nansum", "count_nonzero"],
-        reduction,
-    ),
+    **dict.fromkeys(_REDUCTIONS.split(), reduction),
     **dict.fromkeys(["softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax"], softmax),
     **dict.fromkeys(["layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm"], layer_norm),
     **dict.fromkeys(["batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm", "_batch_norm_impl_index", "cudnn_batch_norm"], batch_norm),

@@ -175,9 +175,9 @@ class _Units:
         if size > 1:
             scales = not self.unscaled.intersection(group)
             solution.spaces.append(Found(size, within, scales, self.hints.get(group[0], "")))
-        for place, units in fibres.items():
+        for shared, units in fibres.items():
             for index, unit in enumerate(units):
-                solution.places[unit] = {**dict(place), **({new: index} if size > 1 else {})}
+                solution.places[unit] = {**dict(shared), **({new: index} if size > 1 else {})}
         return True
 
 

@@ -56,7 +56,7 @@ class Walk:
         return self.ledger
 
     def _given(self, node: Node) -> Any:
-        name = self.traced.names.get(node.name)
+        name = self.traced.names.get(node.name, "")
         example = _example(node) if node.op == "placeholder" else self.traced.constants.get(node.name)
         example = self.traced.constants.get(node.name, example)
         if not isinstance(example, Tensor):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map
 
 from ...errors import BadParameter
 from .find import arguments
@@ -99,8 +99,4 @@ def _change(before: list[Tensor], after: list[Tensor]) -> float:
 
 
 def _double(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.double() if value.is_floating_point() else value
-    if isinstance(value, Mapping):
-        return {key: _double(item) for key, item in value.items()}
-    return type(value)(map(_double, value)) if isinstance(value, tuple | list) else value
+    return tree_map(lambda leaf: leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, value)

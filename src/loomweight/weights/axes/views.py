@@ -54,4 +54,5 @@ def _seen(node: Node) -> Node | None:
 
 
 #: results that may or may not be views, which their schemas do not say
-_MAYBE = frozenset(f"aten::{name}" for name in ["reshape", "contiguous", "to", "flatten", "ravel", "type_as", "expand_as", "float", "double", "half", "dropout", "pad"])
+_NAMES = "reshape contiguous to flatten ravel type_as expand_as float double half dropout pad"
+_MAYBE = frozenset(f"aten::{name}" for name in _NAMES.split())
