@@ -2,8 +2,8 @@
 
 Papers: Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift (2015,
 https://arxiv.org/abs/1502.03167), section 3.1: in use it is an affine map of each channel; SliceGPT: Compress Large Language Models
-by Deleting Rows and Columns (2024, https://arxiv.org/abs/2401.15024), section 3.2, the weight of a layer or RMS norm goes into the
-linear layers behind it. Names and shapes stay, so that the folded set loads into the same model.
+by Deleting Rows and Columns (2024, https://arxiv.org/abs/2401.15024): the weight of a layer or RMS norm goes into the linear layers
+behind it. Names and shapes stay, so that the folded set loads into the same model.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """The scale symmetry of ReLU networks: a unit may be multiplied by a positive number and divided by it behind.
 
-Papers: A path-norm toolkit for modern networks: consequences, promises and challenges (2024, https://arxiv.org/abs/2310.01225), which
+Papers: A path-norm toolkit for modern networks: consequences, promises and challenges (2023, https://arxiv.org/abs/2310.01225), which
 states the symmetry; Equi-normalization of Neural Networks (2019, https://arxiv.org/abs/1902.10416), whose iteration `balanced` is,
 with biases counted among what comes in, and with any table in the place of a chain of layers.
 """
@@ -61,17 +61,22 @@ class Rescale(Edit):
 
     def bind(self, name: str, spec: Spec, read: Block) -> Block:
         """Times the product of the axes' factors."""
-        vectors = {axis: vector for axis, vector in enumerate(_vectors(self.axes, name, dict(self.factors))) if vector is not None}
-        if not vectors:
+        vectors = _vectors(self.axes, name, dict(self.factors))
+        if not any(vector is not None for vector in vectors):
             return read
-        strides = {axis: prod(spec.shape[axis + 1 :]) for axis in vectors}
+        width = max(1, prod(spec.shape[1:]))
+        lead = None if vectors[0] is None else vectors[0].to(spec.work).unsqueeze(1)
+        inner = _product(vectors[1:], spec.shape[1:], spec.work)
 
         def block(lo: int, hi: int) -> Tensor:
-            entries, where = read(lo, hi).to(spec.work), torch.arange(lo, hi)
-            factor = torch.ones(hi - lo, dtype=torch.float64)
-            for axis, vector in vectors.items():
-                factor *= vector[where // strides[axis] % len(vector)]
-            return entries * factor.to(entries)
+            made = read(lo, hi).to(spec.work).clone()
+            for begin, end in _rows(lo, hi, width):
+                part = made[begin - lo : end - lo].view(-1, min(width, end - begin))
+                if inner is not None:
+                    part *= inner[begin % width : begin % width + part.shape[1]].to(made.device)
+                if lead is not None:
+                    part *= lead[begin // width : begin // width + len(part)].to(made.device)
+            return made
 
         return block
 
@@ -139,6 +144,27 @@ def _vectors(axes: Axes, tensor: str, factors: Mapping[str, Tensor]) -> list[Ten
         vector = _along(axes, axis, factors) if touched else None
         found.append(1 / vector if vector is not None and number == layout.consumed else vector)
     return found
+
+
+def _product(vectors: list[Tensor | None], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
+    """What every entry of a row is multiplied by, the axes multiplied out; None: nothing."""
+    total = None
+    for axis, vector in enumerate(vectors):
+        if vector is not None:
+            wide = vector.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+            total = wide if total is None else total * wide
+    return None if total is None else total.expand(shape).reshape(-1).to(dtype)
+
+
+def _rows(lo: int, hi: int, width: int) -> list[tuple[int, int]]:
+    """[lo, hi) as the rest of a row, whole rows, and the beginning of a row.
+
+    >>> _rows(2, 11, 4), _rows(1, 3, 4), _rows(4, 8, 4)
+    ([(2, 4), (4, 8), (8, 11)], [(1, 3)], [(4, 8)])
+    """
+    first = min(hi, -(-lo // width) * width)
+    last = max(first, hi // width * width)
+    return [(begin, end) for begin, end in ((lo, first), (first, last), (last, hi)) if begin < end]
 
 
 def _along(axes: Axes, axis: Axis, factors: Mapping[str, Tensor]) -> Float[Tensor, " n"]:

@@ -1,6 +1,6 @@
 """The path-norm of a ReLU network: the q-norm of the products of weights along all paths, in one forward pass.
 
-Paper: A path-norm toolkit for modern networks: consequences, promises and challenges (2024, https://arxiv.org/abs/2310.01225), definition
+Paper: A path-norm toolkit for modern networks: consequences, promises and challenges (2023, https://arxiv.org/abs/2310.01225), definition
 of the path-lifting and theorem A.1. Original code: https://github.com/agonon/pathnorm_toolkit (compute_path_norm.py). We differ
 in three places. The code takes the absolute values of each number that a batch normalization keeps, its mean among them, which
 is the path-norm of no network; ours is that of the affine map it is, folded into the layer before where that layer feeds

@@ -1,8 +1,8 @@
 """The loss in the plane through three weight sets.
 
 Papers: Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs (2018, https://arxiv.org/abs/1802.10026), section 1 and figure 1;
-Averaging Weights Leads to Wider Optima and Better Generalization (2018, https://arxiv.org/abs/1803.05407), section 3.1, has the same
-axes. Original code: https://github.com/timgaripov/dnn-mode-connectivity (plane.py). We differ: the map covers the box around all
+Averaging Weights Leads to Wider Optima and Better Generalization (2018, https://arxiv.org/abs/1803.05407) draws its figures on the
+same axes. Original code: https://github.com/timgaripov/dnn-mode-connectivity (plane.py). We differ: the map covers the box around all
 three sets, where the code's box leaves out a third set that lies beyond the first two.
 """
 
