@@ -164,8 +164,8 @@ def test_the_result_does_not_depend_on_how_units_happen_to_be_stored() -> None:
 
 def test_half_precision_and_a_large_layer() -> None:
     """Above the size where products are in float64."""
-    shape = {"a.weight": (600, 40), "b.weight": (10, 600)}
-    found = table_for("a.weight : h <- 40\nb.weight : 10 <- h", Weights.of({name: torch.zeros(size) for name, size in shape.items()}))
+    shape = {"a.weight": (600, 100), "b.weight": (10, 600)}
+    found = table_for("a.weight : h <- 100\nb.weight : 10 <- h", Weights.of({name: torch.zeros(size) for name, size in shape.items()}))
     generator = torch.Generator().manual_seed(0)
     base = Weights.of({name: torch.randn(size, generator=generator).bfloat16() for name, size in shape.items()})
     shuffled = Permute.by(found, random_orders(found, 1))(base)
