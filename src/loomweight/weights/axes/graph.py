@@ -36,19 +36,17 @@ def traced(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     """
     with _quiet(model), torch.no_grad():
         try:
-            model(*args, **kwargs)
-        except Exception as error:
-            raise BadParameter(f"{type(model).__name__} does not run on the example inputs ({_shapes(args, kwargs)}): {_first_line(error)}") from error
-        try:
             return _exported(model, args, kwargs)
         except Exception as error:  # noqa: BLE001  any failure of the exporter is a reason to record a run
             why = _first_line(error)
         try:
+            model(*args, **kwargs)
+        except Exception as error:
+            raise BadParameter(f"{type(model).__name__} does not run on the example inputs ({_shapes(args, kwargs)}): {_first_line(error)}") from error
+        try:
             return _recorded(model, args, kwargs, why)
         except Exception as error:
-            raise BadParameter(
-                f"{type(model).__name__} can neither be exported ({why}) nor recorded ({_first_line(error)}); write its table by hand."
-            ) from error
+            raise BadParameter(f"{type(model).__name__} can neither be exported ({why}) nor recorded ({_first_line(error)}); write its table by hand.") from error
 
 
 def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
