@@ -17,14 +17,23 @@ DOCUMENTS = {"README.md": "index.md", "ARCHITECTURE.md": "architecture.md", "CON
 #: `loomweight --help` is the page of the command and its demo; shapes are for annotations
 WITHOUT_PAGE = {"__main__", "cli", "demo", "shapes"}
 #: packages in the order of the tutorial; a new one comes after these by itself
-FIRST = ["weights", "edits", "rules", "evidence", "evaluate", "search", "merge", "methods", "engines", "errors"]
+FIRST = ["weights", "edits", "rules", "align", "evidence", "evaluate", "search", "merge", "methods", "engines", "errors"]
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Say in which order the pages come."""
     packages = [f"packages/{name}.md" for name in sorted(modules(), key=lambda name: (name not in FIRST, [*FIRST, name].index(name)))]
     documents = [target for target in DOCUMENTS.values() if target not in ("index.md", "changelog.md")]
-    config.nav = ["index.md", {"Recipes": "RECIPES.md"}, "methods.md", {"Packages": packages}, *documents, {"Benchmarks": "BENCHMARKS.md"}, "changelog.md"]
+    config.nav = [
+        "index.md",
+        {"Recipes": "RECIPES.md"},
+        {"Aligning": "ALIGN.md"},
+        "methods.md",
+        {"Packages": packages},
+        *documents,
+        {"Benchmarks": "BENCHMARKS.md"},
+        "changelog.md",
+    ]
     return config
 
 
