@@ -46,7 +46,9 @@ def traced(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         try:
             return _recorded(model, args, kwargs, why)
         except Exception as error:
-            raise BadParameter(f"{type(model).__name__} can neither be exported ({why}) nor recorded ({_first_line(error)}); write its table by hand.") from error
+            raise BadParameter(
+                f"{type(model).__name__} can neither be exported ({why}) nor recorded ({_first_line(error)}); write its table by hand."
+            ) from error
 
 
 def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:

@@ -1,11 +1,11 @@
 """`Axes`: which axes of which tensors carry the same units."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
-from ...errors import NamesDiffer, ShapesDiffer
+from ...errors import BadParameter, NamesDiffer, ShapesDiffer, unknown
 from ..names import listed
 from ..weights import Weights
 
@@ -146,6 +146,28 @@ class Axes:
         }
         kept = {name: space for name, space in self.spaces.items() if name not in gone}
         return Axes(kept, layouts, self.how, self.notes)
+
+    def resized(self, sizes: Mapping[str, int]) -> "Axes":
+        """The same table with other sizes of some spaces: that of the family's wider or narrower member.
+
+        Raises:
+            UnknownName: no such space.
+            BadParameter: a size below 1.
+
+        >>> import torch
+        >>> from .fit import table_for
+        >>> from ..weights import Weights
+        >>> table = table_for("up : hidden <- 3", Weights.of({"up": torch.zeros(8, 3)}))
+        >>> table.resized({"hidden": 5}).expected("up")
+        (5, 3)
+        """
+        for name, size in sizes.items():
+            if name not in self.spaces:
+                raise unknown("space", name, self.spaces)
+            if size < 1:
+                raise BadParameter(f"space {name!r} must have at least one unit, found size {size}.")
+        spaces = {name: replace(space, size=sizes.get(name, space.size)) for name, space in self.spaces.items()}
+        return Axes(spaces, self.layouts, self.how, self.notes)
 
     def __repr__(self) -> str:
         return f"Axes({len(self.spaces)} spaces, {len(self.layouts)} tensors, {self.how.split(',')[0]})"
