@@ -126,7 +126,7 @@ def joined(ledger: Ledger, acts: Sequence[Act], axis: int) -> Act:
     """Concatenation along an axis."""
     ndim = max(len(act.shape) for act in acts)
     axis %= ndim
-    acts = [act for act in acts if len(act.shape) == ndim and act.shape[axis]]
+    acts = [act for act in acts if len(act.shape) == ndim and act.shape[axis]] or [Act(acts[0].shape)]
     size = sum(act.shape[axis] for act in acts)
     shape = tuple(size if i == axis else n for i, n in enumerate(acts[0].shape))
 
