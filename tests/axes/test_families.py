@@ -99,7 +99,11 @@ def _word(table: Axes, factor: int | str, numbers: dict[str, str]) -> str:
     return f"space {number} of {space.size} in {[numbers.get(parent) for parent in space.within]}"
 
 
-@pytest.mark.parametrize("name", MODELS)
+#: these are traced in the quick suite, the others in the slow one
+QUICK = {"llama", "llama with one key", "qwen2", "gpt2", "bert", "bert without a head", "roberta", "distilbert", "vit", "t5"}
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS])
 def test_a_table_is_what_tracing_finds(name: str) -> None:
     model, inputs = built(name)
     traced = axes(model, inputs)
@@ -108,7 +112,9 @@ def test_a_table_is_what_tracing_finds(name: str) -> None:
     assert told.spaces
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "bert", "t5"])
+@pytest.mark.parametrize(
+    "name", ["gpt2", pytest.param("llama", marks=pytest.mark.slow), pytest.param("bert", marks=pytest.mark.slow), pytest.param("t5", marks=pytest.mark.slow)]
+)
 def test_a_table_proves_itself(name: str) -> None:
     model, inputs = built(name)
     assert max(verify(axes_of(lw.load(model), model.config.to_dict()), model, inputs).values()) < 1e-5

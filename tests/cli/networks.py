@@ -22,6 +22,12 @@ def batches(): return [torch.randn(16, 3, generator=torch.Generator().manual_see
 def words(): return "a b c"
 def number(): return 3
 def fails(): raise ValueError("no such luck")
+def longer(): return torch.zeros(2, 4)
+class Sorted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+    def forward(self, x): return self.last(self.second(self.first(x).relu()).sort(-1).values)
 model = mlp()
 """
 TABLE = "0.weight : hidden <- 3\n0.bias : hidden\n2.weight : 2 <- hidden\n2.bias : 2\n"

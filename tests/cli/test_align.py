@@ -17,6 +17,7 @@ from .run import Ran, run
 
 pytestmark = pytest.mark.usefixtures("here")
 TABLE = ("--table", "hand.axes")
+SORTED = {"first.weight": (8, 3), "first.bias": (8,), "second.weight": (8, 8), "second.bias": (8,), "last.weight": (2, 8), "last.bias": (2,)}
 MODEL = ("--model", "nets:mlp", "--example", "nets:inputs")
 LLAMA = {"vocab_size": 30, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 
@@ -118,6 +119,26 @@ def test_the_same_seed_writes_the_same_bytes(capsys) -> None:
     assert run(capsys, "align", "c", "--to", "a", "x", *TABLE, "--seed", "3").code == 0
     assert run(capsys, "align", "c", "--to", "a", "y", *TABLE, "--seed", "3").code == 0
     assert Path("x/model.safetensors").read_bytes() == Path("y/model.safetensors").read_bytes()
+
+
+def test_what_tracing_left_alone_is_said(capsys) -> None:
+    model = {name: torch.randn(shape, generator=torch.Generator().manual_seed(1)) for name, shape in SORTED.items()}
+    for name in ("one", "two"):
+        lw.save(model, name)
+    ran = run(capsys, "align", "two", "--to", "one", "out", "--model", "nets:Sorted", "--example", "nets:inputs")
+    assert ran.code == 0 and re.search(r"note: .*second.*stay.*sort", ran.err)
+
+
+def test_an_interrupt_leaves_no_output_and_can_be_resumed(capsys, monkeypatch) -> None:
+    def stop(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lw.align, "weight_matching", stop)
+        ran = align(capsys, "b", "a", *TABLE)
+    assert ran.code == 130 and "interrupted" in ran.err and not Path("out").exists()
+    assert align(capsys, "b", "a", *TABLE, "--resume").code == 0
+    assert equal("out", "a") and not [path for path in Path().iterdir() if path.name.startswith(".out")]
 
 
 def test_apart_is_what_its_words_say() -> None:

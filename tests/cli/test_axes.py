@@ -55,6 +55,13 @@ def test_what_counts_of_t5_are_its_logits(capsys, tmp_path) -> None:
     assert "shared.weight : 30 <- " in ran.out and "shared.weight : 30 16" not in ran.out  # as an output, the encoder's states would keep their places
 
 
+def test_what_is_not_understood_is_named_and_stays(capsys) -> None:
+    ran = run(capsys, "axes", "nets:Sorted", "--example", "nets:inputs", "--verify")
+    assert ran.code == 0, ran.err
+    assert re.search(r"# .*second.*stay.*sort", ran.out)
+    assert "second.weight : 8 <- " in ran.out and "first.weight : first" in ran.out
+
+
 def test_a_module_may_hold_the_model_itself(capsys) -> None:
     assert run(capsys, "axes", "nets:model", "--example", "nets:inputs").out == f"{table()}\n"
 
@@ -68,6 +75,7 @@ def test_a_module_may_hold_the_model_itself(capsys) -> None:
         ("net:mlp --example nets:inputs", "no module named 'net'; nearest: 'nets'"),
         ("nets:mlp", "needs example inputs"),
         ("nets:mlp --example nets:input", "no example in nets named 'input'; nearest: 'inputs'"),
+        ("nets:mlp --example nets:longer", r"Sequential does not run on the example inputs \(\(2, 4\)\)"),
         ("nets:words --example nets:inputs", r"nets:words\(\) gives a str, not a torch.nn.Module"),
         ("nets:fails --example nets:inputs", r"nets:fails\(\) ended with ValueError: no such luck"),
         ("nets:mlp --example nets:number", "example inputs are a int"),

@@ -42,6 +42,8 @@ def align(
     ours, theirs = (Side(load(path), config_of(path)) for path in (moving, to))
     aligned = how.bring(ours, theirs)
     Place.at(out).check([moving, to, *aligned.sources], overwrite)
+    for note in how.notes:
+        typer.secho(f"note: {note}", fg="yellow", err=True)
     before = _before(ours.weights, theirs.weights)
     output = Output(out, files=_files(moving, moving if before else to, out), metadata={"format": "pt"}, overwrite=overwrite)
     with bar(f"aligning {out.name}", True) as progress:

@@ -47,6 +47,11 @@ class Coordinates:
         """The table that tracing the model finds."""
         return axes(self.network.model, self.network.example)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What tracing has left alone, a sentence each; of a table that was given nothing is known."""
+        return self.traced.notes if self.how.model and not self.how.table else ()
+
     @cached_property
     def data(self) -> list[Any]:
         """The batches that `how` names."""
