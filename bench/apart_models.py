@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ def fashion() -> tuple[Split, Split]:
 def shakespeare() -> tuple[Split, Split]:
     """Tiny Shakespeare as windows of 64 characters and the ones that follow: 12,800 to train on, 1,280 to test on."""
     text = (Path(os.environ.get("LOOMWEIGHT_DATA", "../shared/data")) / "tinyshakespeare" / "input.txt").read_text()
-    codes = torch.tensor([sorted(set(text)).index(char) for char in text[:1_000_000]])
+    place = {char: code for code, char in enumerate(sorted(set(text)))}
+    codes = torch.tensor([place[char] for char in text[:1_000_000]])
     starts = torch.randint(0, len(codes) - 65, (14_080,), generator=torch.Generator().manual_seed(0))
     windows = torch.stack([codes[start : start + 65] for start in starts.tolist()])
     test = starts >= int(0.9 * len(codes))
@@ -65,7 +67,7 @@ class Characters(nn.Module):
 def mlp(pixels: int, width: int = 128, depth: int = 3) -> nn.Module:
     """Hidden layers of one width."""
     sizes = [pixels * pixels, *[width] * depth]
-    layers = [module for a, b in zip(sizes, sizes[1:], strict=False) for module in (nn.Linear(a, b), nn.ReLU())]
+    layers = [module for a, b in pairwise(sizes) for module in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, 10))
 
 

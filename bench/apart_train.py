@@ -1,6 +1,6 @@
 """Train and keep the networks of bench/apart.py: ten seeds of each, so that five pairs were trained apart.
 
-    python bench/apart_train.py FOLDER [--only digits-mlp,...] [--seeds 10]
+python bench/apart_train.py FOLDER [--only digits-mlp,...] [--seeds 10]
 """
 
 import argparse
@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from apart_models import Characters, Split, accuracy, digits, fashion, mlp, resnet20, shakespeare, trained, vgg
 from safetensors.torch import load_file, save_file
 from torch import nn
