@@ -30,7 +30,7 @@ CASES = {
     "digits-resnet20-wide": Case(digits, partial(resnet20, 8, 64), 10),
     "fashion-mlp": Case(fashion, partial(mlp, 14, 256), 8),
     "fashion-vgg": Case(fashion, partial(vgg, 14, 16), 4),
-    "shakespeare-transformer": Case(shakespeare, Characters, 3),
+    "shakespeare-transformer": Case(shakespeare, Characters, 8),
     "fashion-resnet20": Case(fashion, partial(resnet20, 14, 16), 3),
 }
 

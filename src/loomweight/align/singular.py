@@ -55,7 +55,8 @@ def singular_alignment(axes: Axes, moving: Weights, reference: Weights, edit: Ed
     A matrix is a tensor of at least two axes, floating, one row for each entry of the first axis (convolutions are flattened behind it).
 
     Paper: Analysis of Linear Mode Connectivity via Permutation-Based Weight Matching (2024, https://arxiv.org/abs/2402.04051), section 4.
-    It keeps one number for the whole model, `total` here. Where the two sets have different numbers of dominant values we divide by
+    It keeps one number for the whole model, `total` here. The normalisation is written from its abstract and figures, without its text at
+    hand. Where the two sets have different numbers of dominant values we divide by
     the geometric mean, so that R stays between -1 and 1.
 
     Args:
