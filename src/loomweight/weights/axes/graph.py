@@ -6,7 +6,7 @@ on its data cannot be exported; then `make_fx` records the operations of one run
 
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +16,22 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 
 from ...errors import BadParameter
+from .outputs import tensors_in
 
 
 @dataclass(frozen=True)
 class Traced:
-    """A graph, and for its placeholders the parameter or buffer they stand for; the others are inputs."""
+    """A graph, and for its placeholders the parameter or buffer they stand for; the others are inputs.
+
+    Args:
+        escaped: parameters whose data is used past the record (`weight.data`): nothing is known of what happens to them.
+    """
 
     graph: Graph
     names: Mapping[str, str]
     constants: Mapping[str, Tensor]
     how: str
+    escaped: frozenset[str] = frozenset()
 
 
 def traced(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
@@ -55,6 +61,8 @@ def _exported(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     program = torch.export.export(model, args, dict(kwargs), strict=False)
     if any(_not_plain(node) for node in program.graph.nodes):
         program = program.run_decompositions({})  # no operation is taken apart; blocks are, and writing in place is replaced
+    if any(_data_dependent(node) for node in program.graph.nodes):
+        raise ValueError("the shape of an activation depends on data")
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     constants = {key: program.constants[target] for key, target in signature.inputs_to_lifted_tensor_constants.items()}
@@ -66,6 +74,13 @@ def _not_plain(node: Node) -> bool:
     if node.op != "call_function" or node.target is operator.getitem:
         return False
     return not isinstance(node.target, torch._ops.OpOverload) or node.target._schema.is_mutable
+
+
+def _data_dependent(node: Node) -> bool:
+    """Whether a result has an axis whose size only a run tells."""
+    values = node.meta.get("val")
+    results = values if isinstance(values, list | tuple) else [values]
+    return any(isinstance(size, torch.SymInt) for value in results if isinstance(value, Tensor) for size in value.shape)
 
 
 def _recorded(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], why: str) -> Traced:
@@ -80,14 +95,21 @@ def _recorded(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     def call(stored: list[Tensor], given: list[Tensor]) -> Any:
         rest = iter(given)
         args, kwargs = tree_unflatten([next(rest) if isinstance(leaf, Tensor) else leaf for leaf in leaves], shape)
-        return tree_flatten(torch.func.functional_call(model, dict(zip(names, stored, strict=True)), args, kwargs))[0]
+        return tensors_in(torch.func.functional_call(model, dict(zip(names, stored, strict=True)), args, kwargs))
 
     with _numbers_kept():
         module = make_fx(call, tracing_mode="real", pre_dispatch=True, _error_on_data_dependent_ops=False)(tensors, inputs)
     places = [node.name for node in module.graph.nodes if node.op == "placeholder"]
     constants = {node.name: getattr(module, str(node.target)) for node in module.graph.nodes if node.op == "get_attr"}
     constants = {name: value for name, value in constants.items() if isinstance(value, Tensor)}
-    return Traced(module.graph, dict(zip(places, names, strict=False)), constants, f"make_fx, one run on the example, because torch.export failed: {why}")
+    how = f"make_fx, one run on the example, because torch.export failed: {why}"
+    return Traced(module.graph, dict(zip(places, names, strict=False)), constants, how, _escaped(names, tensors, constants))
+
+
+def _escaped(names: Sequence[str], tensors: Sequence[Tensor], constants: Mapping[str, Tensor]) -> frozenset[str]:
+    """Stored tensors whose memory is that of a constant of the graph."""
+    memory = {value.untyped_storage().data_ptr() for value in constants.values()} - {0}
+    return frozenset(name for name, tensor in zip(names, tensors, strict=True) if tensor.untyped_storage().data_ptr() in memory)
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """Walk a model's graph once and write down what every operation says about units."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.fx.node import map_arg
 
 from .call import Call, Handler, Hidden, Made
 from .graph import Traced
@@ -38,6 +39,7 @@ class Walk:
 
     def __init__(self, traced: Traced, stored: Mapping[str, str]) -> None:
         self.traced, self.stored, self.ledger = traced, stored, Ledger()
+        self.escaped = {stored[name] for name in traced.escaped if name in stored}
         self.values: dict[Node, Any] = {}
         self.live: set[Node] = set()
         self.views = Views(traced.graph)
@@ -53,6 +55,9 @@ class Walk:
             else:
                 self.live |= {node} if self.live & set(node.all_input_nodes) else set()
                 self.values[node] = self._called(node)
+        for (name, _), units in self.ledger.slots.items():
+            if name in self.escaped:
+                self.ledger.frozen.append((units, "its data is used past the trace"))
         return self.ledger
 
     def _given(self, node: Node) -> Any:
@@ -87,10 +92,12 @@ class Walk:
         if not isinstance(node.target, torch._ops.OpOverload):
             return self._foreign(node)
         call = self._call(node)
+        if elsewhere := _written_beside_first(node):
+            return self._written_through(node, call, elsewhere)
         if not call.shapes:
             return self._number(node, call)
         if node.target._schema.is_mutable and not self._writes_alone(node):
-            return self._written_through(node, call)
+            return self._written_through(node, call, [node.args[0]])  # type: ignore[list-item]
         made = self._handled(node, call)
         if made is None or [act.shape for act in _flat(made)] != list(call.shapes):
             made = self._unknown(node, call.name, call.acts)
@@ -136,17 +143,17 @@ class Walk:
         """Whether no other name of the memory that is written to is used later."""
         return not self.views.others_used_after(node)
 
-    def _written_through(self, node: Node, call: Call) -> Made:
+    def _written_through(self, node: Node, call: Call, written: Sequence[Node]) -> Made:
         """Writing into a view changes the tensor under it: all of it stays as it is then."""
-        names = [name for name in self.views.of(node.args[0]) if isinstance(self.values.get(name), Act)]  # type: ignore[arg-type]
+        names = [name for target in written for name in self.views.of(target) if isinstance(self.values.get(name), Act)]
         for act in [*call.acts, *(self.values[name] for name in names)]:
             self.ledger.freeze(act, f"{call.name}_ writes into a part of a tensor")
         self.ledger.left.append((f"{call.name}_", _module(node)))
         for name in names:
             self.values[name] = self.ledger.fixed(self.values[name].shape)
-        made = self.ledger.fixed(call.shape)
-        self.values[node.args[0]] = made  # type: ignore[index]
-        return made
+        self.values |= {target: self.ledger.fixed(self.values[target].shape) for target in written}
+        made = tuple(self.ledger.fixed(shape) for shape in call.shapes)
+        return made[0] if len(made) == 1 else made
 
     def _unknown(self, node: Node, name: str, acts: list[Act]) -> Any:
         """Not understood: what goes in stays as it is. What comes from no parameter is no matter."""
@@ -156,6 +163,18 @@ class Walk:
                 self.ledger.freeze(act, f"{name} in {_module(node)} is not understood")
         made = tuple(self.ledger.fixed(shape) for shape in _shapes_of(_example(node)))
         return made[0] if isinstance(_example(node), Tensor) else made
+
+
+def _written_beside_first(node: Node) -> list[Node]:
+    """The tensors that an operation writes to, unless that is its first argument alone: `out=`, lists of tensors."""
+    schema = node.target._schema  # type: ignore[union-attr]
+    written = [argument.name for argument in schema.arguments if argument.alias_info is not None and argument.alias_info.is_write]
+    if not written or (written == [schema.arguments[0].name] and isinstance(node.args[0], Node)):
+        return []
+    given = {**dict(zip((argument.name for argument in schema.arguments), node.args, strict=False)), **node.kwargs}
+    found: list[Node] = []
+    map_arg([given[name] for name in written if given.get(name) is not None], lambda one: found.append(one))
+    return found
 
 
 def _module(node: Node) -> str:

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from ...errors import BadParameter
 from .find import arguments
 from .graph import chosen
 from .orders import Orders, positions, random_orders
+from .outputs import tensors_in
 from .table import Axes
 
 
@@ -27,7 +28,8 @@ def verify(
 ) -> dict[str, float]:
     """How far a model's outputs move when the units of each space are put into a random order.
 
-    In float64; a model that insists on another precision is run in its own, and then changes up to 1e-3 are taken for rounding.
+    In float64, on a copy whose constant tensors (norms and biases of a new model) are told apart, since exchanging equal entries proves
+    nothing; a model that insists on another precision is run in its own, and then changes up to 1e-3 are taken for rounding.
 
     Args:
         axes: the table.
@@ -54,11 +56,12 @@ def verify(
         args, named = doubled
     except RuntimeError:
         twin, tolerance = copy.deepcopy(model).eval(), max(tolerance, 1e-3)
-    held = {name: tensor.clone() for name, tensor in twin.state_dict().items()}
+    held = {name: _told_apart(tensor, seed) for name, tensor in twin.state_dict().items()}
     orders = {name: _not_identical(order) for name, order in random_orders(axes, seed).items()}
     checks = {**{name: {name: orders[name]} for name in axes.spaces}, "all together": orders}
     moved = {}
     with chosen(twin, outputs):
+        twin.load_state_dict(held)
         before = _outputs(twin, args, named)
         for name, check in checks.items():
             _load(twin, axes, held, check)
@@ -77,6 +80,14 @@ def _not_identical(order: Tensor) -> Tensor:
     return torch.where((order == torch.arange(order.shape[-1])).all(-1, keepdim=True), order.flip(-1), order)
 
 
+def _told_apart(tensor: Tensor, seed: int) -> Tensor:
+    """A copy; a tensor whose entries are all one number, as they are at the start of training, would hide a wrong line: it gets others."""
+    if tensor.numel() < 2 or not tensor.is_floating_point() or bool((tensor != tensor.flatten()[0]).any()):
+        return tensor.clone()
+    noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return tensor + (0.1 * noise).to(tensor)
+
+
 def _load(twin: nn.Module, axes: Axes, held: Mapping[str, Tensor], orders: Orders) -> None:
     state = {}
     for name, tensor in held.items():
@@ -88,14 +99,23 @@ def _load(twin: nn.Module, axes: Axes, held: Mapping[str, Tensor], orders: Order
 
 def _outputs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     with torch.no_grad():
-        made = model(*args, **kwargs)
-    made = dict(made) if isinstance(made, Mapping) else made
-    return [leaf for leaf in tree_flatten(made)[0] if isinstance(leaf, Tensor)]
+        return tensors_in(model(*args, **kwargs))
 
 
 def _change(before: list[Tensor], after: list[Tensor]) -> float:
-    pairs = zip(before, after, strict=True)
-    return max((float((a - b).abs().max() / b.abs().max().clamp_min(1e-30)) for b, a in pairs if b.numel() and b.is_floating_point()), default=0.0)
+    return max(map(_apart, before, after), default=0.0)
+
+
+def _apart(before: Tensor, after: Tensor) -> float:
+    """Of the largest finite entry; infinite where the outputs are not even of one shape, or one of them alone is NaN or Inf."""
+    if before.shape != after.shape:
+        return float("inf")
+    wide = torch.complex128 if before.is_complex() else torch.float64
+    old, new = before.to(wide), after.to(wide)
+    same = (old == new) | (old.isnan() & new.isnan())
+    size = old[old.isfinite()].abs().max() if old.isfinite().any() else old.new_zeros(()).abs()
+    moved = ((new - old).abs() / size.clamp_min(1e-30)).masked_fill(same, 0).nan_to_num(float("inf"), float("inf"))
+    return float(moved.max()) if moved.numel() else 0.0
 
 
 def _double(value: Any) -> Any:
