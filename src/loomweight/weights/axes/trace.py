@@ -173,7 +173,7 @@ def _written_beside_first(node: Node) -> list[Node]:
         return []
     given = {**dict(zip((argument.name for argument in schema.arguments), node.args, strict=False)), **node.kwargs}
     found: list[Node] = []
-    map_arg([given[name] for name in written if given.get(name) is not None], lambda one: found.append(one))
+    map_arg([given[name] for name in written if given.get(name) is not None], found.append)
     return found
 
 
