@@ -116,7 +116,7 @@ def _needs(thing: object) -> tuple[str, ...]:
 
 
 def _parameters(thing: object) -> tuple[str, ...]:
-    return tuple(name if default is MISSING else f"{name}={default!r}" for name, default in _fields(thing))
+    return tuple(name if default is MISSING else f"{name}={getattr(default, '__name__', None) or repr(default)}" for name, default in _fields(thing))
 
 
 def _fields(thing: object) -> list[tuple[str, object]]:

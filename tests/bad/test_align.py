@@ -101,7 +101,7 @@ def test_a_number_that_is_none(capsys) -> None:
 #: the value of `align` -> what is said of it
 VALUES = {
     "weight": r"line 5: no align named 'weight'; nearest: 'weights'",
-    "{method: wieghts}": r"line 5: no the method of align|nearest: 'weights'",
+    "{method: wieghts}": r"line 5: no method of align|nearest: 'weights'",
     "{methods: weights}": r"line 5: align: no key named 'methods'; nearest: 'method'",
     "[weights]": r"line 5: align must be a word, found a list",
     "activations": r"line 5: align: activations are those of a model on data",

@@ -67,6 +67,7 @@ def test_methods_lists_all_with_papers_and_finds_near_names(capsys) -> None:
     fisher = next(method for method in listed if (method["package"], method["name"]) == ("rules", "fisher"))
     assert fisher["papers"][0]["title"] == "Merging Models with Fisher-Weighted Averaging" and "evidence" in fisher["needs"]
     assert "Merging Models with Fisher-Weighted Averaging" in run(capsys, "methods", "Fisher").out
+    assert not [parameter for method in listed for parameter in method["parameters"] if " at 0x" in parameter]
     wrong = run(capsys, "methods", "fischer")
     assert wrong.code == 2 and "nearest: 'fisher'" in wrong.err
 

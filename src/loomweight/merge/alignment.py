@@ -55,7 +55,7 @@ def read_how(item: Item, seed: int = 0) -> How:
     found = fields(item, "align", ("method", "model", "axes", "example", "data", "seed"))
     words = {key: word(value, f"{key} of align") for key, value in found.items() if key != "seed"}
     if "method" in found:
-        one_of(found["method"], "the method of align", METHODS)
+        one_of(found["method"], "method of align", METHODS)
     return _made(item, words, whole(found["seed"], "the seed of align", 0) if "seed" in found else seed)
 
 

@@ -38,7 +38,7 @@ def named(name: str, what: str) -> Any:
         raise BadParameter(f"{name}: the module cannot be read: {error.msg} ({error.filename}, line {error.lineno}).") from error
     if not hasattr(module, attribute):
         public = [key for key, value in vars(module).items() if not key.startswith("_") and getattr(value, "__module__", module_name) == module_name]
-        raise unknown(f"{what.partition(' ')[2]} in {module_name}", attribute, public)
+        raise unknown(f"{what.removeprefix('an ').removeprefix('a ')} in {module_name}", attribute, public)
     return getattr(module, attribute)
 
 
