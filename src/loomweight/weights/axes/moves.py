@@ -10,7 +10,10 @@ from .meeting import entwined, joined, part, placed, reshaped, settled
 
 
 def same(ledger: Ledger, call: Call) -> Made:
-    """Nothing moves (contiguous, to, dropout)."""
+    """Nothing moves (contiguous, to, dropout). Whole numbers are rounded to, which no scale outlives."""
+    dtype = call.given.get("dtype")
+    if "other" in call.given or (dtype is not None and not (dtype.is_floating_point or dtype.is_complex)):
+        ledger.unscaled += [ids.ravel() for ids in call.acts[0].labels]
     return call.act
 
 

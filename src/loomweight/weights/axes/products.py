@@ -3,6 +3,13 @@
 from .call import Call, Hidden, Made
 from .labels import Act, Ledger
 from .meeting import along, contract, couple, meet, placed, reduce, reshaped, settled
+from .scales import unshared
+
+
+def shifted(ledger: Ledger, x: Act, bias: Act) -> Act:
+    """x + b; units that b does not carry cannot be scaled."""
+    ledger.unscaled += unshared([x, bias])
+    return meet(ledger, x, bias)
 
 
 def linear(ledger: Ledger, call: Call) -> Made:
@@ -14,7 +21,7 @@ def affine(ledger: Ledger, x: Act, weight: Act, bias: Act | None = None) -> Act:
     """x W^T + b, W (out, in)."""
     wide = reshaped(x, (*x.shape[:-1], 1, x.shape[-1]))
     made = contract(ledger, wide, weight, [len(x.shape)])
-    return made if bias is None else meet(ledger, made, bias)
+    return made if bias is None else shifted(ledger, made, bias)
 
 
 def matmul(ledger: Ledger, call: Call) -> Made:
@@ -32,7 +39,7 @@ def matmul(ledger: Ledger, call: Call) -> Made:
 def addmm(ledger: Ledger, call: Call) -> Made:
     """b + x W."""
     made = matmul(ledger, call)
-    return meet(ledger, made, call["self"]) if isinstance(made, Act) else None
+    return shifted(ledger, made, call["self"]) if isinstance(made, Act) else None
 
 
 def einsum(ledger: Ledger, call: Call) -> Made:
@@ -73,7 +80,7 @@ def convolution(ledger: Ledger, call: Call) -> Made:
     channels, square = _flat(settled(ledger, x, kernel)), _flat(settled(ledger, weight, kernel))
     made = (_transposed if turned else _plain)(ledger, channels, square, call["groups"])
     if isinstance(call.given.get("bias"), Act):
-        made = meet(ledger, made, call["bias"])
+        made = shifted(ledger, made, call["bias"])
     wide = reshaped(made, (*made.shape, *[1] * len(kernel)))
     return placed(ledger, wide, kernel, call.shape)
 
@@ -112,7 +119,7 @@ def bilinear(ledger: Ledger, call: Call) -> Made:
     half = reshaped(half, (*x.shape[:-1], weight.shape[0], weight.shape[2]))
     made = contract(ledger, half, reshaped(y, (*y.shape[:-1], 1, y.shape[-1])), [len(x.shape)])
     made = reshaped(made, call.shape)
-    return meet(ledger, made, call["bias"]) if isinstance(call["bias"], Act) else made
+    return shifted(ledger, made, call["bias"]) if isinstance(call["bias"], Act) else made
 
 
 def bag(ledger: Ledger, call: Call) -> Made:

@@ -25,7 +25,7 @@ def note_scales(ledger: Ledger, call: Call, made: Sequence[Act]) -> None:
     given = {key: value for key, value in call.given.items() if key not in _WHERE}
     if call.name in _ADDITIVE:
         acts = Call(call.name, given, call.shapes).acts
-        ledger.unscaled += _unshared(acts, call.given.get("dim", 0) if call.name.startswith(("cat", "concat")) else None)
+        ledger.unscaled += unshared(acts, call.given.get("dim", 0) if call.name.startswith(("cat", "concat")) else None)
         if any(_shifts(value) for key, value in given.items() if key in ("self", "other", "value")):
             _mark(ledger, acts)
     elif call.name == "prelu":
@@ -69,7 +69,7 @@ def _along(act: Act, axes: Sequence[int]) -> list[Ids]:
     return [ids.ravel() for ids in act.labels if set(depends(ids)) & wanted]
 
 
-def _unshared(acts: Sequence[Act], along: int | None) -> Iterator[Ids]:
+def unshared(acts: Sequence[Act], along: int | None = None) -> Iterator[Ids]:
     """Units that one of the acts carries and another does not; along the axis of a concatenation each has its own."""
     reach = [{axis - ids.ndim for ids in act.labels for axis in depends(ids)} for act in acts]
     for act in acts:
