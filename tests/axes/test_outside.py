@@ -92,3 +92,10 @@ def test_places_of_units_in_the_output_are_compared_too() -> None:
     text = "a.weight : hidden <- 3\na.bias : hidden\nb.* : ...\nc.* : ..."
     with pytest.raises(BadParameter, match="the axes table is wrong"):
         verify(table_for(text, Weights.of(dict(net.state_dict()))), net, torch.randn(40, 3))
+
+
+def test_the_tracer_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    axes(Net(lambda net, x: net.b(net.a(x)) if x.sum() > 0 else net.b(net.c(x))), torch.ones(1, 3))
+    with pytest.raises(BadParameter, match="does not run on the example inputs"):
+        axes(Net(lambda net, x: net.b(net.a(x))), torch.ones(1, 4))
+    assert capfd.readouterr() == ("", "")

@@ -4,11 +4,13 @@
 on its data cannot be exported; then `make_fx` records the operations of one run on the example, and says so.
 """
 
+import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import torch
@@ -141,16 +143,19 @@ def chosen(model: nn.Module, outputs: Callable[[Any], Any] | None) -> Iterator[N
 
 @contextmanager
 def _quiet(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, plain attention kernels, no warnings of the tracer; all as before afterwards."""
+    """Evaluation mode, plain attention kernels, no warnings, logs and prints of the tracer; all as before afterwards."""
     training = {module: module.training for module in model.modules()}
+    disabled = logging.root.manager.disable
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     model.eval()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
+            logging.disable(logging.CRITICAL)
             yield
     finally:
+        logging.disable(disabled)
         torch.backends.mha.set_fastpath_enabled(fast)
         for module, mode in training.items():
             module.training = mode
