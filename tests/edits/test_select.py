@@ -75,6 +75,17 @@ def test_several_tensors_are_one_long_one(sizes: list[int], share: float, steps:
     assert torch.equal(torch.cat(masks) if masks else torch.zeros(0, dtype=torch.bool), sorted_first(x, k))
 
 
+@pytest.mark.timeout(20)
+def test_the_search_ends_where_a_small_tensor_holds_more_than_its_share() -> None:
+    """Of five entries beside 60,000, more than the share of five lie where the threshold is: all are collected then."""
+    x = torch.cat([torch.full((5,), 0.5), torch.randn(60_000, generator=torch.Generator().manual_seed(1))])
+    parts = [x[:5], x[5:]]
+    k = int((x > 0.5).sum()) + 3
+    cuts = largest_of([(opened(part), len(part)) for part in parts], k)
+    masks = [kept(cut, part) for cut, part in zip(cuts, parts, strict=True)]
+    assert torch.equal(torch.cat(masks), sorted_first(x, k))
+
+
 def test_tensors_of_different_dtypes_compare_as_numbers() -> None:
     coarse = torch.tensor([0.1, 0.3], dtype=torch.float32)
     fine = torch.tensor([0.1, 0.1 + 1e-10, 0.3], dtype=torch.float64)

@@ -156,7 +156,7 @@ class _Search:
 
     def _tally(self, place: int, bracket: tuple[float, float]) -> Tally:
         read, numel = self.tensors[place]
-        most = self.most * numel // sum(numel for _, numel in self.tensors)
+        most = self.most if self.within <= self.most else self.most * numel // sum(numel for _, numel in self.tensors)
         return tally(read, numel, bracket, most, self.names[place], self.dtype)
 
     def _missed(self, low: float, high: float, above: int, within: int) -> None:
