@@ -1,5 +1,7 @@
 """Every edit against the laws that its row declares, and every edit has rows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from loomweight.edits import (
     Drop,
     DropBothEnds,
     Edit,
+    FoldNorms,
     KeepNorm,
     LowRank,
     MagnitudeDrop,
@@ -20,6 +23,7 @@ from loomweight.edits import (
     Permute,
     PerSet,
     Quantise,
+    Rescale,
     Scale,
     Sign,
     Trim,
@@ -52,6 +56,7 @@ MASKS = Weights.of({name: torch.arange(torch.Size(shape).numel()).reshape(shape)
 OTHER = Weights.of({name: torch.linspace(-1, 2, torch.Size(shape).numel()).reshape(shape) for name, shape in SHAPES.items()})
 TABLE = table_for("layers.0.weight : rows <- columns\nlayers.0.bias : columns\nlayers.1.weight : 2 <- rows _\n* : ...\nhead.weight : ...", OTHER)
 PAIR = table_for("w : units", Weights.of({"w": torch.zeros(2)}))
+SCALED, SCALED_PAIR = (replace(table, spaces={name: replace(space, scales=True) for name, space in table.spaces.items()}) for table in (TABLE, PAIR))
 SOFT = torch.tensor([[0.5, 0.5, 0], [0, 1, 0], [0.25, 0.25, 0.5]])
 
 LAWS: dict[Edit, frozenset[Law]] = {
@@ -82,6 +87,7 @@ LAWS: dict[Edit, frozenset[Law]] = {
     Where(("layers.*",), Trim(0.4, by="model"), otherwise=Zero()): ALL,
     Permute.by(TABLE, {"rows": torch.tensor([2, 0, 1])}): LINEAR | {lengthens_none},
     Carry.by(TABLE, TABLE, {"rows": UnitMap(SOFT, SOFT.T), "columns": UnitOrder(torch.tensor([3, 0, 2, 1]))}): LINEAR,
+    Rescale.by(SCALED, {"rows": torch.tensor([2.0, 0.5, 1.0]), "columns": torch.tensor([1.0, 4.0, 0.25, 3.0])}): LINEAR,
     KeepNorm(Trim(0.4)): LINEAR | {settles},
     KeepNorm(DropBothEnds(0.5, 0.2), "l2"): LINEAR | {lengthens_none},
 }
@@ -124,6 +130,7 @@ VALUES = [
     (Where(("w",), Scale(2)), [1, 2], [2, 4], "by hand"),
     (Permute.by(PAIR, {"units": torch.tensor([1, 0])}), [1, 3], [3, 1], "by hand"),
     (Carry.by(PAIR, PAIR, {"units": UnitMap(torch.tensor([[0, 1], [0.5, 0.5]]), torch.eye(2))}), [1, 3], [3, 2], "by hand: the second, the mean"),
+    (Rescale.by(SCALED_PAIR, {"units": torch.tensor([2.0, 4.0])}), [1, 3], [2, 12], "by hand"),
     (KeepNorm(Trim(0.5)), [1, -3, 4, 2], [0, -30 / 7, 40 / 7, 0], "by hand: 10 / 7 of 3 and 4"),
     (KeepNorm(Trim(0.5), "l2"), [2, -3, 6, 0], [0, -7 / 45**0.5 * 3, 7 / 45**0.5 * 6, 0], "by hand"),
     (PerSet((Scale(2), Scale(3))).on_stream(1), [1], [3], "by hand"),
@@ -159,8 +166,9 @@ def test_value(edit: Edit, tensor: list, expected: list, origin: str) -> None:
 
 def test_every_edit_has_laws_and_values() -> None:
     public = {cls for name in dir(edits) if isinstance(cls := getattr(edits, name), type) and issubclass(cls, Edit)} - {Edit}
-    lawless = public - set(map(type, LAWS)) - {PerSet}  # one set's edit is picked before anything is read
-    valueless = public - {type(row[0]) for row in VALUES} - {PerSet}
+    # of PerSet one set's edit is picked before anything is read; FoldNorms makes gains 1, which no law here allows: tests/edits/test_fold_norm.py
+    lawless = public - set(map(type, LAWS)) - {PerSet, FoldNorms}
+    valueless = public - {type(row[0]) for row in VALUES} - {PerSet, FoldNorms}
     assert not lawless and not valueless, f"no row of laws: {lawless}; no golden value: {valueless}"
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
@@ -21,6 +21,7 @@ def cost(point: Tensor, rows: Tensor, weights: Tensor) -> float:
 
 
 @settings(max_examples=25, deadline=None)
+@example(seed=52671, n=4, d=5)  # the median lies close to a set: a thousand steps are not enough
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 8), d=st.integers(4, 6))
 def test_no_point_is_better_than_what_a_general_solver_finds(seed: int, n: int, d: int) -> None:
     generator = torch.Generator().manual_seed(seed)

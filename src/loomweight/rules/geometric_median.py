@@ -36,7 +36,7 @@ class GeometricMedian(Weighing):
     Args:
         weights: a_i (sample counts), none negative; None is 1 for each.
         tolerance: stop when a step is shorter than this part of the distance from the best set to most others.
-        iterations: the most steps.
+        iterations: the most steps; thousands are needed where the median lies close to a set, beside it.
 
     Raises:
         BadParameter: weights that are negative or all 0.
@@ -51,7 +51,7 @@ class GeometricMedian(Weighing):
 
     weights: tuple[float, ...] | None = None
     tolerance: float = 1e-6
-    iterations: int = 1000
+    iterations: int = 10_000
 
     def __post_init__(self) -> None:
         if self.tolerance <= 0 or self.iterations < 1:
