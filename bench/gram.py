@@ -8,27 +8,15 @@ other work on the machine moves them little.
 """
 
 import argparse
-import time
-from collections.abc import Callable
 
 import torch
+from passes import best, merged, one_pass, tensors_of
 
 from loomweight import Weights
 from loomweight.engines import Inline
-from loomweight.rules import GeometricMedian, Krum, Rule, Slerp, combine
-from loomweight.weights import BLOCK
+from loomweight.rules import GeometricMedian, Krum, Rule, Slerp
 from loomweight.weights.gram import gram
 from loomweight.weights.spec import spans
-
-
-def best(body: Callable[[], object], rounds: int) -> float:
-    """CPU seconds of the quickest round."""
-    times = []
-    for _ in range(rounds):
-        start = time.thread_time()
-        body()
-        times.append(time.thread_time() - start)
-    return min(times)
 
 
 def read(sets: list[torch.Tensor]) -> None:
@@ -38,33 +26,15 @@ def read(sets: list[torch.Tensor]) -> None:
             x[lo:hi].sum(dtype=torch.float32)
 
 
-def mean(sets: list[torch.Tensor]) -> None:
-    """The cheapest combination: one accumulator of a block's size, used for all."""
-    total = torch.empty(min(BLOCK, len(sets[0])))
-    for lo, hi in spans(len(sets[0])):
-        here = total[: hi - lo].zero_()
-        for x in sets:
-            here.add_(x[lo:hi].float(), alpha=1 / len(sets))
-
-
-def merged(sets: list[Weights], rule: Rule) -> None:
-    """The whole rule, block by block, as the writer asks for it."""
-    out = combine(sets, rule)
-    for name in out:
-        block = out.open(name)
-        for lo, hi in spans(out.spec[name].numel):
-            block(lo, hi)
-
-
 def row(n: int, entries: int, dtype: torch.dtype, rounds: int) -> str:
     """One line of the table."""
-    tensors = [torch.randn(entries, generator=torch.Generator().manual_seed(i)).to(dtype) for i in range(n)]
+    tensors = tensors_of(n, entries, dtype)
     sets = [Weights.of({"w": x}) for x in tensors]
     rules: dict[str, Rule | None] = {"Krum": Krum((n - 3) // 2) if n > 2 else None, "median": GeometricMedian() if n > 1 else None}
     rules["slerp"] = Slerp(0.3) if n == 2 else None
-    floor = best(lambda: mean(tensors), rounds)
-    cells = [f"{best(lambda: read(tensors), rounds) / floor:8.2f}", f"{best(lambda: gram(sets), rounds) / floor:8.2f}"]
-    cells += [f"{best(lambda rule=rule: merged(sets, rule), max(rounds // 2, 1)) / floor:8.2f}" if rule else f"{'-':>8}" for rule in rules.values()]
+    floor, reading, centred = best([lambda: one_pass(tensors), lambda: read(tensors), lambda: gram(sets)], rounds)
+    cells = [f"{reading / floor:8.2f}", f"{centred / floor:8.2f}"]
+    cells += [f"{best([lambda rule=rule: merged(sets, rule)], max(rounds // 2, 1))[0] / floor:8.2f}" if rule else f"{'-':>8}" for rule in rules.values()]
     return f"{n:4} x {entries / 1e6:5.1f}M {str(dtype)[6:]:9} {floor * 1e3:8.1f} ms {' '.join(cells)}"
 
 

@@ -9,51 +9,15 @@ the best of the rounds, in which rules and pass take turns: other work on the ma
 """
 
 import argparse
-import time
-from collections.abc import Callable
 
 import torch
+from passes import best, merged, one_pass, tensors_of
 
 from loomweight import Weights
 from loomweight.edits import Drop, Trim
 from loomweight.engines import Inline
-from loomweight.rules import Around, ElectSign, MagMax, MajoritySign, Mean, Median, Rule, RunningMean, TrimmedMean, combine
-from loomweight.weights import BLOCK
+from loomweight.rules import Around, ElectSign, MagMax, MajoritySign, Mean, Median, Rule, RunningMean, TrimmedMean
 from loomweight.weights.spec import spans
-
-
-def best(bodies: list[Callable[[], object]], rounds: int) -> list[float]:
-    """CPU seconds of the quickest round of each, taken in turns."""
-    times = [float("inf")] * len(bodies)
-    for _ in range(rounds):
-        for i, body in enumerate(bodies):
-            start = time.thread_time()
-            body()
-            times[i] = min(times[i], time.thread_time() - start)
-    return times
-
-
-def one_pass(sets: list[torch.Tensor]) -> None:
-    """The cheapest combination: one accumulator of a block's size, used for all."""
-    total = torch.empty(min(BLOCK, len(sets[0])))
-    for lo, hi in spans(len(sets[0])):
-        here = total[: hi - lo].zero_()
-        for x in sets:
-            here.add_(x[lo:hi].float(), alpha=1 / len(sets))
-
-
-def merged(sets: list[Weights], rule: Rule) -> None:
-    """The whole rule, block by block, as the writer asks for it."""
-    out = combine(sets, rule)
-    for name in out:
-        block = out.open(name)
-        for lo, hi in spans(out.spec[name].numel):
-            block(lo, hi)
-
-
-def tensors_of(n: int, entries: int, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Independent normal numbers."""
-    return [torch.randn(entries, generator=torch.Generator().manual_seed(i)).to(dtype) for i in range(n)]
 
 
 def order_statistics(n: int, entries: int, dtype: torch.dtype, rounds: int) -> str:
