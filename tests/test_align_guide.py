@@ -52,9 +52,19 @@ def what_the_page_promises(printed: str, capsys: pytest.CaptureFixture[str]) -> 
     assert heights[0] != heights[1]
     for name in ("b-aligned", "b-by-data", "b-by-transport"):
         assert lw.norm(lw.load(name) - lw.load("a")) < lw.norm(lw.load("b") - lw.load("a")), name
+    for out, like in (("b-deeper", "deep"), ("deep-shallower", "a")):
+        assert {name: spec.shape for name, spec in lw.load(out).spec.items()} == {name: spec.shape for name, spec in lw.load(like).spec.items()}
+    assert accuracy("b-deeper", "deep") == accuracy("b", "mlp") > 0.85
     merged = lw.load("merged")
     mean = lw.combine([lw.load("a"), lw.load("b-aligned")], lw.rules.Mean())
     assert lw.norm(merged - mean) < 1e-5
+
+
+def accuracy(weights: str, maker: str) -> float:
+    import nets
+
+    model = lw.align.loaded(getattr(nets, maker)(), lw.load(weights))
+    return sum(int((model(x).argmax(-1) == y).sum()) for x, y in nets.held_out()) / sum(len(y) for _, y in nets.held_out())
 
 
 def test_every_family_is_named() -> None:

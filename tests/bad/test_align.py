@@ -19,10 +19,12 @@ ALIGNED = LINEAR + "align: weights\n"
 
 #: command -> what it says
 REFUSED = {
-    "align two --to one out --method weight": r"no way to align named 'weight'; nearest: 'weights'; all: activations, ot, weights",
+    "align two --to one out --method weight": r"no way to align named 'weight'; nearest: 'weights'; all: activations, depth, ot, weights",
     "align two --to one out --method activations": r"activations are those of a model on data: give both",
     "align two --to one out --method activations --model one": r"activations are those of a model on data: give both",
     "align two --to one out --data a:b": r"the method weights looks at no data",
+    "align two --to one out --method depth --data a:b": r"data needs a model to run on",
+    "align two --to one out --moving-table nothing.axes": r"no such file or folder: 'nothing.axes'",
     "align two --to one out --method ot --data a:b": r"data needs a model to run on",
     "align nothing --to one out": r"no such file or folder: 'nothing'",
     "align two --to oen out": r"no such file or folder: 'oen'; near it: 'one'",
@@ -60,7 +62,15 @@ def test_another_width(capsys) -> None:
 
 def test_another_depth(capsys) -> None:
     save_file({name: tensor for name, tensor in tensors("two").items() if ".layers.3." not in name}, Path("two") / WEIGHTS)
-    refused(capsys, "align", "two", "--to", "one", "out", says=r"are not of one family.*only in the second: 'model\.layers\.3\.")
+    refused(
+        capsys,
+        "align",
+        "two",
+        "--to",
+        "one",
+        "out",
+        says=r"have different numbers of layers model\.layers\.\*: only in the second: 'model\.layers\.3\..*the method depth",
+    )
 
 
 def test_a_config_that_lies(capsys) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 def mlp(): return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
 def wide(): return nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 2))
+def deep(): return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
 def inputs(): return torch.linspace(-1, 1, 6).reshape(2, 3)
 def batches(): return [torch.randn(16, 3, generator=torch.Generator().manual_seed(i)) for i in range(3)]
 def words(): return "a b c"
@@ -33,9 +34,10 @@ model = mlp()
 TABLE = "0.weight : hidden <- 3\n0.bias : hidden\n2.weight : 2 <- hidden\n2.bias : 2\n"
 
 
-def mlp(width: int = 8, seed: int = 0) -> nn.Module:
-    """The same network as in SOURCE, with numbers of its own."""
-    model = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2))
+def mlp(width: int = 8, seed: int = 0, depth: int = 1) -> nn.Module:
+    """The same network as in SOURCE, with numbers of its own; of other width or depth."""
+    inner = [layer for _ in range(depth - 1) for layer in (nn.Linear(width, width), nn.ReLU())]
+    model = nn.Sequential(nn.Linear(3, width), nn.ReLU(), *inner, nn.Linear(width, 2))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -54,9 +56,10 @@ def shuffled(weights: lw.Weights, by: Axes, seed: int = 1) -> lw.Weights:
 
 
 def write_networks(folder: Path) -> None:
-    """`a`, its shuffled copy `b`, another network `c`, a wider one `wide`; the module `nets`, and `hand.axes`."""
+    """`a`, its shuffled copy `b`, another network `c`, a wider one `wide`, a deeper one `deep`; the module `nets`, and `hand.axes`."""
     a = lw.load(mlp())
-    for name, weights in {"a": a, "b": shuffled(a, table()), "c": lw.load(mlp(seed=2)), "wide": lw.load(mlp(16, seed=3))}.items():
+    others = {"c": lw.load(mlp(seed=2)), "wide": lw.load(mlp(16, seed=3)), "deep": lw.load(mlp(seed=4, depth=2))}
+    for name, weights in {"a": a, "b": shuffled(a, table()), **others}.items():
         lw.save(weights, folder / name)
     (folder / "nets.py").write_text(SOURCE)
     (folder / "hand.axes").write_text(TABLE)

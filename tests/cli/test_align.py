@@ -12,7 +12,7 @@ from loomweight.evaluate import apart
 from loomweight.weights import Output, write
 from loomweight.weights.axes import axes, axes_of
 
-from .networks import same, shuffled, table, tiny
+from .networks import mlp, same, shuffled, table, tiny
 from .run import Ran, run
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -92,9 +92,83 @@ def test_another_width_by_optimal_transport(capsys) -> None:
     Path("a/config.json").write_text('{"hidden_size": 8}')
     Path("wide/config.json").write_text('{"hidden_size": 16}')
     ran = align(capsys, "wide", "a", *TABLE, "--method", "ot")
-    assert ran.code == 0 and "had another width, is " in ran.out, ran.err
+    assert ran.code == 0 and "had another width or depth, is " in ran.out, ran.err
     assert {name: spec.shape for name, spec in lw.load("out").spec.items()} == {name: spec.shape for name, spec in lw.load("a").spec.items()}
     assert json.loads(Path("out/config.json").read_text()) == {"hidden_size": 8}
+
+
+DEEP = ("--model", "nets:deep", "--moving-model", "nets:mlp", "--example", "nets:inputs", "--method", "depth")
+SHALLOW = ("--model", "nets:mlp", "--moving-model", "nets:deep", "--example", "nets:inputs", "--method", "depth")
+
+
+def put_out(model: torch.nn.Module, folder: str) -> torch.Tensor:
+    model.load_state_dict(dict(lw.load(folder)))
+    return model(torch.linspace(-1, 1, 30).reshape(10, 3)).detach()
+
+
+@pytest.mark.parametrize("data", [(), ("--data", "nets:batches")], ids=["by position", "by data"])
+def test_a_network_gets_more_layers_and_computes_what_it_did(data: tuple[str, ...], capsys) -> None:
+    ran = align(capsys, "a", "deep", *DEEP, *data)
+    assert ran.code == 0 and "had another width or depth, is " in ran.out, ran.err
+    assert lw.load("out").names == lw.load("deep").names
+    assert torch.allclose(put_out(mlp(depth=2), "out"), put_out(mlp(), "a"), atol=1e-5)
+    assert not torch.allclose(put_out(mlp(depth=2), "deep"), put_out(mlp(), "a"), atol=0.1)
+
+
+def test_a_network_of_fewer_layers_needs_data(capsys) -> None:
+    ran = align(capsys, "deep", "a", *SHALLOW)
+    assert ran.code == 2 and re.search(r"layer '2' has to be merged into '4', which needs evidence from data: give a model and data", ran.err)
+    ran = align(capsys, "deep", "a", *SHALLOW, "--data", "nets:batches")
+    assert ran.code == 0, ran.err
+    assert {name: spec.shape for name, spec in lw.load("out").spec.items()} == {name: spec.shape for name, spec in lw.load("a").spec.items()}
+
+
+@pytest.mark.parametrize(("method", "moving", "to"), [("ot", "wide", "a"), ("depth", "a", "deep")])
+def test_a_network_of_another_size_needs_a_model_of_its_own(method: str, moving: str, to: str, capsys) -> None:
+    own = {"a": "mlp", "wide": "wide", "deep": "deep"}
+    ran = align(capsys, moving, to, "--model", f"nets:{own[to]}", "--example", "nets:inputs", "--method", method, "--data", "nets:batches")
+    assert ran.code == 2 and re.search(rf"{moving} does not fit nets:{own[to]}: .* Name its own with moving_model or moving_table", ran.err)
+    ours = ("--moving-model", f"nets:{own[moving]}")
+    ran = align(capsys, moving, to, "--model", f"nets:{own[to]}", *ours, "--example", "nets:inputs", "--method", method, "--data", "nets:batches")
+    assert ran.code == 0, ran.err
+    assert {name: spec.shape for name, spec in lw.load("out").spec.items()} == {name: spec.shape for name, spec in lw.load(to).spec.items()}
+
+
+def test_depth_leaves_a_network_of_the_same_depth_to_transport(capsys) -> None:
+    ran = align(capsys, "b", "a", *TABLE, "--method", "depth")
+    assert ran.code == 0 and equal("out", "a"), ran.err
+
+
+def test_a_family_of_another_depth(capsys, tmp_path) -> None:
+    """Blocks that add nothing are put between: the same words come out, under the deeper model's config."""
+    shallow = tiny("LlamaForCausalLM", tmp_path / "two", **LLAMA)
+    deep = tiny("LlamaForCausalLM", tmp_path / "four", **LLAMA | {"num_hidden_layers": 4})
+    ran = align(capsys, "two", "four", "--method", "depth")
+    assert ran.code == 0, ran.err
+    assert json.loads(Path("out/config.json").read_text())["num_hidden_layers"] == 4
+    ids = torch.arange(6)[None]
+    found = type(deep).from_pretrained("out")
+    assert torch.allclose(found(ids).logits, shallow(ids).logits, atol=1e-5)
+    assert not torch.allclose(deep(ids).logits, shallow(ids).logits, atol=1e-3)
+    inside = "model.layers.{}.mlp.gate_proj.weight"  # of the block that is added: the reference's own
+    assert sum(same(lw.load("out")[inside.format(i)], lw.load("four")[inside.format(i)]) for i in range(4)) == 2
+
+
+def test_another_depth_is_named(capsys) -> None:
+    ran = align(capsys, "a", "deep", *TABLE)
+    assert ran.code == 2 and re.search(r"a and deep have different numbers of layers \*: only in the second: '4\.bias', '4\.weight'; the method depth", ran.err)
+
+
+@pytest.mark.parametrize(("change", "says"), [({"hidden_size": 9}, "hidden_size = 9"), ({"num_hidden_layers": 3}, "num_hidden_layers = 3")], ids=str)
+def test_a_config_that_its_tensors_deny_is_not_written(change: dict[str, int], says: str, capsys, tmp_path) -> None:
+    tiny("LlamaForCausalLM", tmp_path / "one", **LLAMA)
+    config = json.loads((tmp_path / "one/config.json").read_text())
+    write(shuffled(lw.load("one"), axes_of(tmp_path / "one")), Output("two", files={"config.json": json.dumps(config | change).encode()}))
+    (tmp_path / "one.axes").write_text(str(axes_of(tmp_path / "one")))
+    ran = align(capsys, "two", "one", "--table", "one.axes")
+    assert ran.code == 2 and re.search(rf"two/config\.json contradicts the tensors.*{says}, but .*Mend it", ran.err) and not Path("out").exists()
+    assert run(capsys, "align", "two", "--to", "one", "out.safetensors", "--table", "one.axes").code == 0
+    assert equal("out.safetensors", "one")
 
 
 def test_a_file_is_written_where_one_is_named(capsys) -> None:

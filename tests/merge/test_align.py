@@ -1,5 +1,7 @@
 """The key `align`: models are brought into the reference's order of units before the rule sees them."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from loomweight.merge import Draft, plans, run
 from loomweight.merge.alignment import How
 from loomweight.merge.stages import STAGES
 from loomweight.weights import Output, write
-from loomweight.weights.axes import axes_of
+from loomweight.weights.axes import axes, axes_of
 
 from ..cli.networks import mlp, same, shuffled, table, tiny, write_networks
 
@@ -20,10 +22,12 @@ LINEAR = "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}, {m
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     write_networks(tmp_path)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    sys.modules.pop("nets", None)
 
 
 def merged(text: str, out: str = "out") -> lw.Weights:
@@ -44,6 +48,7 @@ def test_the_key_is_read() -> None:
     assert read("{method: ot, axes: auto}") == How("ot", seed=4)
     assert read("{model: 'm:f', example: 'm:x', seed: 0}") == How("weights", "m:f", example="m:x")
     assert read("{method: activations, model: m, axes: t, data: 'm:d'}") == How("activations", "m", "t", data="m:d", seed=4)
+    assert read("{method: depth, model: m, moving_model: n, moving_axes: t}") == How("depth", "m", seed=4, moving_model="n", moving_table="t")
     assert Draft.of(LINEAR).recipes()[0].align is None
 
 
@@ -93,6 +98,27 @@ def test_what_is_dropped_needs_no_axes() -> None:
 def test_networks_of_different_width() -> None:
     found = merged("merge_method: linear\nmodels: [{model: a}, {model: wide}]\nparameters: {weight: 1}\nalign: {method: ot, axes: hand.axes}\n")
     assert {name: spec.shape for name, spec in found.spec.items()} == {name: spec.shape for name, spec in lw.load("a").spec.items()}
+
+
+def test_networks_of_different_depth() -> None:
+    deep = lw.load("deep")
+    how = "align: {method: depth, model: 'nets:deep', moving_model: 'nets:mlp', example: 'nets:inputs'}\n"
+    found = merged("merge_method: linear\nmodels: [{model: deep}, {model: a}]\nparameters: {weight: 1}\n" + how)
+    line = torch.linspace(-1, 1, 6).reshape(2, 3)
+    tables = [axes(mlp(depth=depth), line) for depth in (1, 2)]
+    carried = lw.align.cla_fusion(tables[0], lw.load("a"), tables[1], deep)(lw.load("a"))
+    assert equal(found, lw.combine([deep, carried], lw.rules.Mean()))
+
+
+def test_families_of_different_depth(tmp_path) -> None:
+    for name, layers in (("one", 3), ("two", 2), ("three", 3)):
+        tiny("LlamaForCausalLM", tmp_path / name, **LLAMA | {"num_hidden_layers": layers})
+    text = "merge_method: linear\nmodels: [{model: one}, {model: two}, {model: three}]\nparameters: {weight: 1}\n"
+    found = merged(text + "align: depth\n")
+    assert found.names == lw.load("one").names
+    assert "two, three are first aligned to one by cross-layer alignment" in Path("out/README.md").read_text()
+    with pytest.raises(lw.errors.NamesDiffer, match=r"line 4: align: two and one have different numbers of layers model\.layers\.\*"):
+        merged(text + "align: weights\n", "other")
 
 
 def test_the_result_of_another_document_is_aligned_too() -> None:

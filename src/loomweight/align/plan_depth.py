@@ -138,7 +138,10 @@ class Depth:
                 f"layer {layers[0][0]!r} would be merged into {layers[-1][0]!r}, which only plain linear layers can be; map the shallower network."
             )
         if evidence is None:
-            raise BadParameter(f"layer {layers[0][0]!r} has to be merged into {layers[-1][0]!r}, which needs evidence from data: evidence=layer_evidence(...).")
+            raise BadParameter(
+                f"layer {layers[0][0]!r} has to be merged into {layers[-1][0]!r}, which needs evidence from data:"
+                " give a model and data (evidence=layer_evidence(...))."
+            )
         consumed = layouts[-1].consumed or 0  # type: ignore[union-attr]
         biases = [bias if (bias := f"{one.rpartition('.')[0]}.bias") in self.moving.layouts else "" for one in old]
         active = [*(evidence.active[layer[-1]] for layer in layers[:-1]), None]

@@ -8,7 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from ..errors import BrokenFile
 from ..evaluate.apart import Apart, apart
+from ..evaluate.config_claims import broken_claims
 from ..merge.alignment import How
 from ..merge.bar import bar
 from ..merge.coordinates import Coordinates, Side
@@ -24,9 +26,13 @@ def align(
     moving: Annotated[Path, typer.Argument(help="The checkpoint that is put into another order of units.")],
     out: Annotated[Path, typer.Argument(help="The folder to write, or a file that ends in .safetensors.")],
     to: Annotated[Path, typer.Option(help="The checkpoint whose coordinates it gets.")],
-    method: Annotated[str, typer.Option(help="weights, activations (needs --model and --data), or ot (other widths too).")] = "weights",
+    method: Annotated[
+        str, typer.Option(help="weights, activations (needs --model and --data), ot (other widths too), or depth (other depths too).")
+    ] = "weights",
     model: ModelOption = None,
     table: TableOption = None,
+    moving_model: Annotated[str | None, typer.Option(help="The model of MOVING, where it has another width or depth than --model.")] = None,
+    moving_table: Annotated[str | None, typer.Option(help="The table of MOVING, where it is another one.")] = None,
     example: ExampleOption = None,
     data: DataOption = None,
     seed: Annotated[int, typer.Option(help="Of the matching.")] = 0,
@@ -38,36 +44,37 @@ def align(
 
     Example: `loomweight align ./b --to ./a ./b-aligned`
     """
-    how = Coordinates(How(method, model, table, example, data, seed))
+    how = Coordinates(How(method, model, table, example, data, seed, moving_model, moving_table))
     ours, theirs = (Side(load(path), config_of(path)) for path in (moving, to))
     aligned = how.bring(ours, theirs)
     Place.at(out).check([moving, to, *aligned.sources], overwrite)
     for note in how.notes:
         typer.secho(f"note: {note}", fg="yellow", err=True)
-    before = _before(ours.weights, theirs.weights)
-    output = Output(out, files=_files(moving, moving if before else to, out), metadata={"format": "pt"}, overwrite=overwrite)
+    before = apart(ours.weights, theirs.weights) if _alike(ours.weights, aligned) else None
+    output = Output(out, files=_files(moving, moving if before else to, aligned, out), metadata={"format": "pt"}, overwrite=overwrite)
     with bar(f"aligning {out.name}", True) as progress:
         write(aligned, output, resume=resume, progress=progress)
     _tell(out, to, before, apart(load(out), theirs.weights), layers)
 
 
-def _files(moving: Path, sized: Path, out: Path) -> dict[str, bytes]:
-    """What lies beside the weights, as a merge takes it along; the config is that of the model whose widths the result has."""
+def _files(moving: Path, sized: Path, aligned: Weights, out: Path) -> dict[str, bytes]:
+    """What lies beside the weights, as a merge takes it along; the config is that of the model whose sizes the result has."""
     if out.suffix == ".safetensors":
         return {}
-    config = sized / "config.json"
+    config, told = sized / "config.json", config_of(sized)
+    if told and (broken := broken_claims(told, aligned)):
+        raise BrokenFile(f"{config} contradicts the tensors that it would lie beside: {'; '.join(broken)}. Mend it, or write one file: {out}.safetensors.")
     found = copied(moving) if moving.is_dir() else {}
     return {**found, **({"config.json": config.read_bytes()} if config.exists() else {})}
 
 
-def _before(moving: Weights, reference: Weights) -> Mapping[str, Apart] | None:
-    """How far apart they are; None where they have different widths."""
-    same = all(spec.shape == reference.spec[name].shape for name, spec in moving.spec.items() if name in reference)
-    return apart(moving, reference) if same else None
+def _alike(moving: Weights, aligned: Weights) -> bool:
+    """Whether the network keeps its widths and its depth."""
+    return moving.spec.keys() == aligned.spec.keys() and all(spec.shape == aligned.spec[name].shape for name, spec in moving.spec.items())
 
 
 def _tell(out: Path, to: Path, before: Mapping[str, Apart] | None, after: Mapping[str, Apart], layers: bool) -> None:
-    was = f"was {_words(before[''])} from {to}, " if before else "had another width, "
+    was = f"was {_words(before[''])} from {to}, " if before else "had another width or depth, "
     typer.echo(f"{out}: {was}is {_words(after[''])}")
     if layers:
         shown = Table(Column("layer", overflow="fold"), "distance before", "after", "cosine before", "after")

@@ -19,7 +19,8 @@ def aligned(recipe: Recipe, inputs: dict[str, Weights]) -> dict[str, Weights]:
         return inputs
     from .coordinates import Coordinates, Side  # tracing and matching are not loaded by merges without
 
-    how = replace(recipe.align, model=_found(recipe, recipe.align.model), table=_found(recipe, recipe.align.table))
+    named = ("model", "table", "moving_model", "moving_table")
+    how = replace(recipe.align, **{key: _found(recipe, getattr(recipe.align, key)) for key in named})
     coordinates, reference = Coordinates(how), recipe.reference
     sides = {model: Side(weights, _config(recipe, model)) for model, weights in inputs.items()}
     drops: Callable[[str], bool] = recipe.drops
@@ -33,7 +34,7 @@ def align_notes(recipe: Recipe, inputs: Mapping[str, Weights]) -> tuple[str, ...
     """What `align` does, in a sentence."""
     if recipe.align is None:
         return ()
-    ways = {"weights": "weight matching", "activations": "activation matching", "ot": "optimal transport"}
+    ways = {"weights": "weight matching", "activations": "activation matching", "ot": "optimal transport", "depth": "cross-layer alignment"}
     others = [model for model in inputs if model != recipe.reference]
     axes = recipe.align.table or (f"tracing {recipe.align.model}" if recipe.align.model else f"the family of {recipe.reference}")
     verb = "are" if len(others) > 1 else "is"

@@ -1,7 +1,7 @@
 """One network in the coordinates of another: what `loomweight align` does, and what a recipe's key `align` does before its rule."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -15,6 +15,7 @@ from ..weights.algebra import keep
 from ..weights.axes import Axes, axes, axes_of, table_for
 from ..weights.names import difference
 from .alignment import How
+from .depth import check_depths, deeper_stack, other_depth
 from .named import called, named
 from .network import Network, network
 from .pick import ordered
@@ -50,7 +51,8 @@ class Coordinates:
     @property
     def notes(self) -> tuple[str, ...]:
         """What tracing has left alone, a sentence each; of a table that was given nothing is known."""
-        return self.traced.notes if self.how.model and not self.how.table else ()
+        own = self.traced.notes if self.how.model and not self.how.table else ()
+        return tuple(dict.fromkeys((*own, *(() if self.moving is self else self.moving.notes))))
 
     @cached_property
     def data(self) -> list[Any]:
@@ -60,6 +62,15 @@ class Coordinates:
         if not isinstance(found, Iterable):
             raise BadParameter(f"{name}() gives a {type(found).__name__}, not batches that can be gone through.")
         return list(found)
+
+    @cached_property
+    def moving(self) -> "Coordinates":
+        """What is known of the networks that are moved: the same, unless `how` names another model or table for them."""
+        how = self.how
+        if not how.moving_model and not how.moving_table:
+            return self
+        table = how.moving_table or (None if how.moving_model else how.table)
+        return Coordinates(replace(how, model=how.moving_model or how.model, table=table, moving_model=None, moving_table=None))
 
     def table(self, side: Side) -> Axes:
         """The axes table of a set.
@@ -72,7 +83,8 @@ class Coordinates:
         try:
             return self._table(side)
         except (NamesDiffer, ShapesDiffer) as error:
-            raise type(error)(f"{side.weights.label or 'a set'} does not fit {source}: {error}") from error
+            own = " Name its own with moving_model or moving_table." if self.how.method in ("ot", "depth") and self.moving is self else ""
+            raise type(error)(f"{side.weights.label or 'a set'} does not fit {source}: {error}{own}") from error
         except BadParameter as error:
             raise BadParameter(f"{self.how.table}: {error}" if self.how.table else str(error)) from error
 
@@ -94,12 +106,15 @@ class Coordinates:
         Raises:
             NamesDiffer, ShapesDiffer: the networks are not of one family, or the table does not fit; the message names the tensor.
         """
-        names = _common(moving, reference, without)
+        deeper = self.how.method == "depth"
+        names = [[n for n in side.weights.names if not without(n)] for side in (moving, reference)] if deeper else 2 * [_common(moving, reference, without)]
         config = reference.config or moving.config
-        ours = Side(keep(moving.weights, names), moving.config or config)
-        theirs = Side(keep(reference.weights, names), config)
+        ours = Side(keep(moving.weights, names[0]), moving.config or config)
+        theirs = Side(keep(reference.weights, names[1]), config)
         _same_widths(self.how.method, ours.weights, theirs.weights)
-        tables = self.table(ours), self.table(theirs)
+        tables = self.moving.table(ours), self.table(theirs)
+        if deeper and not self.how.data:
+            check_depths(tables, ours.weights, theirs.weights)
         made: list[Weights] = []
 
         def open_(name: str) -> Block:
@@ -107,11 +122,10 @@ class Coordinates:
                 made.extend([] if made else [self._edit(tables, ours.weights, theirs.weights)(ours.weights)])
             return made[0].open(name) if name in made[0] else moving.weights.open(name)
 
-        spec = {name: Spec(theirs.weights.spec[name].shape, s.dtype) if name in theirs.weights else s for name, s in moving.weights.spec.items()}
-        spec |= {alias: spec[owner] for alias, owner in moving.weights.ties.items()}
+        spec, ties = other_depth(moving.weights, ours.weights, theirs.weights) if deeper else _header(moving.weights, theirs.weights)
         sources = tuple(dict.fromkeys((*moving.weights.sources, *reference.weights.sources)))
         origin = ("aligned", self.how, str(tables[1]), moving.weights, reference.weights)
-        return Weights(spec, open_, ties=moving.weights.ties, origin=origin, label=moving.weights.label, sources=sources)
+        return Weights(spec, open_, ties=ties, origin=origin, label=moving.weights.label, sources=sources)
 
     def _edit(self, tables: tuple[Axes, Axes], moving: Weights, reference: Weights) -> Edit:
         from .. import align  # it brings SciPy along
@@ -120,8 +134,11 @@ class Coordinates:
         if self.how.method == "weights":
             return align.weight_matching(theirs, moving, reference, seed=self.how.seed)
         if not self.how.data:
-            return align.ot_fusion(ours, moving, theirs, reference)
-        mine, yours = holding(self.network.model, moving), holding(self.network.model, reference)
+            return (align.ot_fusion if self.how.method == "ot" else align.cla_fusion)(ours, moving, theirs, reference)
+        mine, yours = holding(self.moving.network.model, moving), holding(self.network.model, reference)
+        if self.how.method == "depth":
+            evidence = align.layer_evidence(align.Network(ours, mine), align.Network(theirs, yours), self.data)
+            return align.cla_fusion(ours, moving, theirs, reference, evidence=evidence)
         ours, theirs = _with_aliases(ours, mine), _with_aliases(theirs, yours)
         if self.how.method == "activations":
             return align.activation_matching(theirs, mine, yours, self.data)
@@ -146,6 +163,12 @@ def holding(model: nn.Module, weights: Weights) -> nn.Module:
         return loaded(model, weights)
     ties = {alias: owner for alias, owner in own.ties.items() if alias not in weights and owner in weights}
     return loaded(model, ordered(weights, [name for name in own.names if name in weights or name in ties], {**weights.ties, **ties}))
+
+
+def _header(moving: Weights, reference: Weights) -> tuple[dict[str, Spec], Mapping[str, str]]:
+    """What the moved set holds, with the reference's shapes, and which names share a tensor."""
+    spec = {name: Spec(reference.spec[name].shape, s.dtype) if name in reference else s for name, s in moving.spec.items()}
+    return spec | {alias: spec[owner] for alias, owner in moving.ties.items()}, moving.ties
 
 
 def _with_aliases(table: Axes, model: nn.Module) -> Axes:
@@ -174,12 +197,14 @@ def _common(moving: Side, reference: Side, without: Callable[[str], bool]) -> li
         kinds = [side.config.get("model_type") if side.config else None for side in (moving, reference)]
         families = f" (a {kinds[0]} and a {kinds[1]})" if all(kinds) and kinds[0] != kinds[1] else ""
         sides = f"{ours.label or 'the moving set'} and {theirs.label or 'the reference'}"
+        if pattern := deeper_stack(here, there, names):
+            raise NamesDiffer(f"{sides} have different numbers of layers {pattern}: {difference(here, there)}; the method depth goes from one to another.")
         raise NamesDiffer(f"{sides} are not of one family{families}, so no units correspond: {difference(here, there)}.")
     return names
 
 
 def _same_widths(method: str, moving: Weights, reference: Weights) -> None:
-    if method == "ot":
+    if method in ("ot", "depth"):
         return
     for name in reference.names:
         ours, theirs = moving.spec[name].shape, reference.spec[name].shape
