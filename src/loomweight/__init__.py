@@ -33,10 +33,11 @@ if _CHECKING:
     from . import evaluate as evaluate
     from . import evidence as evidence
     from . import search as search
+    from . import trajectory as trajectory
 
 __version__ = "0.1.0"
 
-_WHEN_USED = ("align", "evaluate", "evidence", "search")
+_WHEN_USED = ("align", "evaluate", "evidence", "search", "trajectory")
 
 
 def __getattr__(name: str) -> _Module:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import ModuleType
 
-from . import align, edits, evaluate, evidence, merge, rules, search
+from . import align, edits, evaluate, evidence, merge, rules, search, trajectory
 from .edits import Edit
 from .errors import unknown
-from .rules import Rule
+from .rules import Rule, Running
+from .trajectory import Track
 
-PACKAGES: tuple[ModuleType, ...] = (edits, rules, align, evidence, evaluate, search, merge)
+PACKAGES: tuple[ModuleType, ...] = (edits, rules, align, evidence, evaluate, search, trajectory, merge)
 
 _PAPERS = re.compile(r"^(?:Papers?|Source):(.*?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 _ENTRY = re.compile(r"\s*(?P<title>.+?)\s*\((?P<year>\d{4}),\s*(?P<link>https?://[^\s)]+)\)[^;]*", re.DOTALL)
@@ -81,12 +82,14 @@ def _exported(package: ModuleType) -> Iterator[Method]:
             yield Method(snake(name), package.__name__.rpartition(".")[2], kind, doc.partition("\n")[0], papers, _needs(thing), _parameters(thing), doc)
 
 
-_KINDS = {"align": "alignment", "evidence": "evidence", "evaluate": "evaluation", "merge": "workflow"}
+_KINDS = {"align": "alignment", "evidence": "evidence", "evaluate": "evaluation", "merge": "workflow", "trajectory": "trajectory"}
+_BASES: dict[type, str] = {Edit: "edit", Rule: "rule", Running: "running rule", Track: "average"}
 
 
 def _kind(thing: object, package: ModuleType) -> str | None:
     if inspect.isclass(thing):
-        return "edit" if issubclass(thing, Edit) else "rule" if issubclass(thing, Rule) else "workflow" if package in (merge, search) else None
+        kinds = (kind for base, kind in _BASES.items() if issubclass(thing, base))
+        return next(kinds, "workflow" if package in (merge, search) else None)
     if not inspect.isfunction(thing):
         return None
     return "recipe" if _returns(thing, Rule) else _KINDS.get(package.__name__.rpartition(".")[2], "function")

@@ -16,6 +16,7 @@ from .elect_sign import ElectSign as ElectSign
 from .fisher import Fisher as Fisher
 from .flag import FlagAggregator as FlagAggregator
 from .fold import Running as Running
+from .fold import RunningAverage as RunningAverage
 from .fold import RunningMagMax as RunningMagMax
 from .fold import RunningMean as RunningMean
 from .fold import State as State

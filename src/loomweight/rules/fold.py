@@ -93,8 +93,25 @@ class Running(ABC):
         return cast(state.total[name], state.dtypes[name], name) if name in state.total else state.integers[name]
 
 
+class RunningAverage(Running):
+    """m <- m + rate (w - m): an average whose weights are said by how much of it each new set is.
+
+    A set that was pushed with a share `rate` keeps of it what later sets leave: the product of their 1 - rate. So the value is
+    `Mean(weights)` of all sets, and `loomweight.trajectory` has averages of the same form over the samples of a training run.
+    """
+
+    @abstractmethod
+    def rate(self, seen: float, new: float) -> float:
+        """The share, in (0, 1], of a new set of weight `new` > 0 after sets of weight `seen` >= 0 in all."""
+
+    def push(self, total: Tensor, entries: Tensor, weight: float, state: State) -> None:
+        """A step towards the new set."""
+        if weight:
+            total.lerp_(entries.to(total.dtype), self.rate(state.weight, weight))
+
+
 @dataclass(frozen=True)
-class RunningMean(Running):
+class RunningMean(RunningAverage):
     """m <- m + a / A (w - m) for a set of weight a, A the weights so far: `Mean(weights)` of all that was pushed.
 
     >>> mean = RunningMean()
@@ -105,10 +122,9 @@ class RunningMean(Running):
     tensor([2., 4.])
     """
 
-    def push(self, total: Tensor, entries: Tensor, weight: float, state: State) -> None:
-        """A step towards the new set."""
-        if weight:
-            total.lerp_(entries.to(total.dtype), weight / (state.weight + weight))
+    def rate(self, seen: float, new: float) -> float:
+        """a / A."""
+        return new / (seen + new)
 
 
 @dataclass(frozen=True)

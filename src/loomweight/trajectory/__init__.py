@@ -1,0 +1,25 @@
+"""Averages along a training run, in samples: two lines in the loop that you have.
+
+>>> model = torch.nn.Linear(4, 2)
+>>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+>>> ema = lw.trajectory.EMA(model, half_life=5_000)  # samples
+>>> for batch in torch.randn(3, 32, 4):
+...     optimizer.zero_grad()
+...     model(batch).square().mean().backward()
+...     optimizer.step()
+...     _ = ema.update(samples=len(batch))
+>>> with ema.applied():
+...     loss = model(torch.randn(8, 4)).square().mean()
+>>> ema.value()
+Weights(EMA of Linear, 2 tensors, 10 parameters, float32)
+"""
+
+from .average import Average as Average
+from .clock import Clock as Clock
+from .ema import EMA as EMA
+from .ema import half_life_of as half_life_of
+from .exponential import Exponential as Exponential
+from .power import Power as Power
+from .swa import SWA as SWA
+from .track import Track as Track
+from .window import LAWA as LAWA

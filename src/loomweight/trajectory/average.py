@@ -1,0 +1,102 @@
+"""A running average of a live model: a profile says how much of it each point is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import NamesDiffer, ShapesDiffer
+from ..rules import RunningAverage
+from ..weights.names import difference
+from ..weights.spec import Spec
+from .clock import Clock
+from .model import averaged, followed, local
+from .step import Move, advance
+from .track import Track
+
+
+class Average(Track):
+    """m <- m + rate (w - m), with the rate of any profile: `Exponential`, `Power`, `loomweight.rules.RunningMean`.
+
+    The value is what the profile gives for the same sets pushed one at a time, and that is `Mean` of them with the profile's weights.
+    A parameter that joins the model later is averaged from then on, as if the run had begun there.
+
+    Args:
+        model, clock, device: see `Track`.
+        profile: how much of the average each point is.
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> average = Average(model, lw.rules.RunningMean())
+    >>> for w in (1.0, 2.0, 6.0):
+    ...     _ = model.weight.data.fill_(w), average.update()
+    >>> average.value()["weight"], model.weight.item()
+    (tensor([[3.]]), 6.0)
+    """
+
+    def __init__(self, model: nn.Module, profile: RunningAverage, clock: Clock | None = None, device: str | torch.device | None = None) -> None:
+        super().__init__(model, clock, device)
+        self.profile = profile
+        self.seen = 0.0
+        self.totals: dict[str, Tensor] = {}
+        self.since: dict[str, float] = {}
+        if getattr(profile, "from_start", False):
+            self._join(averaged(self.model))
+
+    def forget(self, *names: str) -> None:
+        """Drop these tensors from the average: they have left the model, or begin anew.
+
+        Raises:
+            NamesDiffer: the average does not hold one of them.
+        """
+        if missing := [name for name in names if name not in self.totals]:
+            raise NamesDiffer(f"the average does not hold {missing[0]!r}.")
+        for name in names:
+            del self.totals[name], self.since[name]
+
+    def _take(self, samples: float) -> None:
+        live = followed(self.model, self.totals)
+        new = {name: tensor for name, tensor in live.items() if name not in self.totals}
+        self._join(new)
+        moves = [Move(name, local(total), local(live[name]), self._rate(name, samples)) for name, total in self.totals.items() if name in live]
+        try:
+            advance(moves)
+        except Exception:
+            self.forget(*new)
+            raise
+        self.totals = {name: total for name, total in self.totals.items() if name in live}  # what is now a second name of another tensor goes
+        self.seen += samples
+
+    def _rate(self, name: str, samples: float) -> float:
+        return self.profile.rate(self.seen - self.since[name], samples)
+
+    def _join(self, new: Mapping[str, Tensor]) -> None:
+        for name, tensor in new.items():
+            total = torch.zeros_like(tensor.detach(), dtype=Spec(tuple(tensor.shape), tensor.dtype).work, device=self.device)
+            local(total).copy_(local(tensor))
+            self.totals[name], self.since[name] = total, self.seen
+
+    def _read(self) -> Mapping[str, Tensor]:
+        return {name: local(total) for name, total in self.totals.items()}
+
+    def _held(self) -> Mapping[str, Tensor]:
+        return self.totals
+
+    def _what(self) -> str:
+        return repr(self.profile)
+
+    def _state(self) -> dict[str, Any]:
+        return {"seen": self.seen, "totals": dict(self.totals), "since": dict(self.since)}
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        expected = averaged(self.model, state["totals"])
+        if lacking := difference(expected, state["totals"]):
+            raise NamesDiffer(f"the saved average is that of another model: {lacking} (first: this model; second: the state).")
+        for name, total in state["totals"].items():
+            if total.shape != expected[name].shape:
+                raise ShapesDiffer(f"tensor {name!r} has shape {tuple(expected[name].shape)}, in the saved average {tuple(total.shape)}.")
+        self.totals, self.since = {}, {}
+        self._join(expected)
+        for name, total in state["totals"].items():
+            local(self.totals[name]).copy_(local(total))
+        self.seen, self.since = float(state["seen"]), {name: float(t) for name, t in state["since"].items()}
