@@ -2,7 +2,7 @@
 
 import pytest
 
-from loomweight.demo import Row, Zoo, align_station, draw, rules_station, train_zoo
+from loomweight.demo import Row, Zoo, align_station, draw, rules_station, train_zoo, trajectory_station
 
 from ..cli.run import run
 
@@ -16,7 +16,7 @@ def zoo() -> Zoo:
 
 @pytest.fixture(scope="module")
 def rows(zoo: Zoo) -> dict[str, Row]:
-    return {row.name: row for row in [*rules_station(zoo), *align_station(zoo)]}
+    return {row.name: row for row in [*rules_station(zoo), *align_station(zoo), *trajectory_station(zoo)]}
 
 
 def test_merging_fine_tunes_of_one_start_beats_them_and_the_start(rows) -> None:
@@ -37,6 +37,13 @@ def test_aligned_strangers_average_like_relatives(rows) -> None:
     assert apart.accuracy < 0.8 < alone.accuracy - 0.03 < aligned.accuracy
     assert repaired.loss < aligned.loss < apart.loss
     assert rows["mean of strangers"].accuracy < 0.5 < 0.85 < rows["all 5 strangers, aligned"].accuracy
+
+
+def test_averages_along_a_run_beat_its_last_step(rows) -> None:
+    """Polyak, SWA, LAWA: at a rate at which the weights never settle, their mean is better than any of them."""
+    last = rows["one noisy run, last step"]
+    for name in ("its EMA", "its second half, mean", "its last six points, mean"):
+        assert rows[name].loss < 0.8 * last.loss and rows[name].accuracy > last.accuracy, name
 
 
 def test_training_repeats_to_the_bit(zoo) -> None:

@@ -33,6 +33,7 @@ class Zoo:
         tuned: fine-tunes of `start`, each on its own lopsided share of the digits.
         strangers: networks trained on everything, each from another random start.
         shares: the training data of each fine-tune.
+        train: what strangers were trained on.
     """
 
     start: Weights
@@ -41,6 +42,7 @@ class Zoo:
     shares: list[Split]
     validation: Split
     test: Split
+    train: Split
 
     def score(self, weights: Weights, data: Split | None = None) -> tuple[float, float]:
         """(accuracy, mean cross entropy) on the test digits, or on others."""
@@ -76,7 +78,7 @@ def train_zoo(seed: int = 0, models: int = 5) -> Zoo:
     tuned, strangers = made[:models], made[models:]
     named = [Weights.of(w.state_dict(), f"fine-tune {i + 1}") for i, w in enumerate(tuned)]
     others = [Weights.of(w.state_dict(), f"stranger {i + 1}") for i, w in enumerate(strangers)]
-    return Zoo(Weights.of(start.state_dict(), "start"), named, others, shares, pools["validation"], pools["test"])
+    return Zoo(Weights.of(start.state_dict(), "start"), named, others, shares, pools["validation"], pools["test"], pools["train"])
 
 
 def _digits(seed: int) -> dict[str, Split]:
@@ -102,18 +104,18 @@ def _share(data: Split, seed: int) -> Split:
 
 def _trained(data: Split, seed: int, start: nn.Module | None = None, steps: int = 400) -> nn.Module:
     model = network()
-    _begin(model, torch.Generator().manual_seed(seed))
+    begin(model, torch.Generator().manual_seed(seed))
     if start is not None:
         model.load_state_dict(start.state_dict())
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for inputs, labels in _batches(data, steps, seed):
+    for inputs, labels in batches(data, steps, seed):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(inputs), labels).backward()
         optimizer.step()
     return model
 
 
-def _begin(model: nn.Module, generator: torch.Generator) -> None:
+def begin(model: nn.Module, generator: torch.Generator) -> None:
     """PyTorch's own start of a linear layer, +-1 / sqrt(inputs), from this generator."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
@@ -122,7 +124,8 @@ def _begin(model: nn.Module, generator: torch.Generator) -> None:
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
 
-def _batches(data: Split, steps: int, seed: int, size: int = 32) -> Iterator[Split]:
+def batches(data: Split, steps: int, seed: int, size: int = 32) -> Iterator[Split]:
+    """Random batches, with repetition."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         chosen = torch.randint(len(data[0]), (size,), generator=generator)

@@ -27,16 +27,18 @@ def draw(rows: Sequence[Row], path: Path) -> Path:
     axes.set_yticks(places, [row.name for row in rows])
     axes.set_xlim(0, 1.12)
     axes.set_xlabel("accuracy on test digits")
-    axes.set_title("Five fine-tunes of one start, merged; and five strangers, which must be aligned first", fontsize=11)
+    axes.set_title("Fine-tunes of one start, merged; strangers, which must be aligned first; averages along one run", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     return path
 
 
 def _color(name: str) -> str:
-    """Grey for what was merged of nothing, red for strangers as they are, green for aligned ones."""
-    if "alone" in name or name == "start":
+    """Grey for what was merged of nothing, red for strangers as they are, green for aligned ones, violet for averages of one run."""
+    if "alone" in name or name == "start" or "last step" in name:
         return "#9aa5b1"
+    if name.startswith("its "):
+        return "#7a5c99"
     if "aligned" in name:
         return "#3f8f5f"
     return "#c8553d" if "strangers" in name else "#2f6f8f"
