@@ -26,8 +26,9 @@ def draw(rows: Sequence[Row], path: Path) -> Path:
         axes.text(row.accuracy + 0.01, place, f"{row.accuracy:.1%}", va="center", fontsize=9)
     axes.set_yticks(places, [row.name for row in rows])
     axes.set_xlim(0, 1.12)
+    axes.set_ylim(0.3, len(rows) + 0.7)
     axes.set_xlabel("accuracy on test digits")
-    axes.set_title("Fine-tunes of one start, merged; strangers, which must be aligned first; averages along one run", fontsize=11)
+    axes.set_title("Small digit classifiers: merged, aligned, averaged along a run", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     return path
