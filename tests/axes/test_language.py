@@ -5,7 +5,7 @@ import torch
 
 from loomweight import Weights
 from loomweight.errors import BadParameter, NamesDiffer, ShapesDiffer
-from loomweight.weights.axes import Axes, Layout, Space, table_for
+from loomweight.weights.axes import Axes, Layout, Space, axes, table_for, verify
 
 
 def shaped(**shapes: tuple[int, ...]) -> Weights:
@@ -73,12 +73,55 @@ def test_a_layer_that_differs_is_not_swallowed() -> None:
         ("w : 5 3", ShapesDiffer, r"line 1 of the axes table says that tensor 'w' has shape \(5, 3\), but it has \(4, 3\)"),
         ("w : (a b) 3", BadParameter, "the axes table does not say how large 'a', 'b' is, and no tensor tells; write 'NAME = SIZE'"),
         ("a = 2 in b\nw : (2 a) 3", BadParameter, "puts a space into 'b', whose size is not written; write 'b = SIZE'"),
+        ("a = 2 scale\nw : (2 a) 3", BadParameter, "line 1 of the axes table is neither"),
         ("a = 2 in a\nw : (2 a) 3", BadParameter, "puts the space 'a' into itself"),
     ],
 )
 def test_what_cannot_be_read_says_where(text: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         table_for(text, shaped(w=(4, 3)))
+
+
+def test_scales_are_written_behind_the_size() -> None:
+    """A space called `scales` is no word of the language, whether others lie in it or not."""
+    text = "scales = 3 scales\nheads = 2\ndims = 4 in scales\nh.*.up = 5 scales\nw : (scales dims) heads\nh.*.up : h.*.up <- scales"
+    table = table_for(text, shaped(w=(12, 2), h__0__up=(5, 3), h__1__up=(5, 3)))
+    assert {name for name, space in table.spaces.items() if space.scales} == {"scales", "h.0.up", "h.1.up"}
+    assert table.spaces["dims"] == Space("dims", 4, ("scales",))
+    assert table_for(str(table), shaped(w=(12, 2), h__0__up=(5, 3), h__1__up=(5, 3))) == table
+    assert "h.*.up = 5 scales" in str(table).splitlines()
+
+
+def test_scales_of_some_layers_alone() -> None:
+    spaces = {f"h.{i}": Space(f"h.{i}", 3, scales=i != 1) for i in range(4)}
+    table = Axes.of(spaces, {f"h.{i}.w": Layout((((f"h.{i}",),),)) for i in range(4)})
+    assert table_for(str(table), Weights.of({name: torch.zeros(3) for name in table.layouts})) == table
+
+
+def test_lines_of_spaces_are_starred_where_those_of_tensors_are_not() -> None:
+    """Layers that consume one another have a line each, and no biases share one."""
+    line = lambda *sizes: torch.nn.Linear(*sizes, bias=False)  # noqa: E731
+    model = torch.nn.Sequential(line(3, 8), torch.nn.ReLU(), line(8, 8), torch.nn.ReLU(), line(8, 2))
+    table = axes(model, torch.zeros(1, 3))
+    assert "layer.* = 8 scales" in str(table).splitlines() and "2.weight : layer.2 <- layer.0" in str(table).splitlines()
+    assert table_for(str(table), Weights.of(model.state_dict())) == table
+    nested = "a.* = 2 in b.*\nb.* = 3\nx.w : (b.0 a.0) <- (b.1 a.1)\ny.w : (b.1 a.1) <- 4"
+    found = table_for(nested, shaped(x__w=(6, 6), y__w=(6, 4)))
+    assert found.spaces["a.1"] == Space("a.1", 2, ("b.1",)) and table_for(str(found), shaped(x__w=(6, 6), y__w=(6, 4))) == found
+
+
+def test_scales_that_a_person_writes_are_proved() -> None:
+    text = "0.weight : hidden <- 3\n0.bias : hidden\n2.weight : 2 <- hidden\n2.bias : 2\n"
+    for activation, right in ((torch.nn.ReLU(), True), (torch.nn.GELU(), False)):
+        model = torch.nn.Sequential(torch.nn.Linear(3, 8), activation, torch.nn.Linear(8, 2))
+        x = torch.linspace(-1, 1, 12).reshape(4, 3)
+        plain, scaling = (table_for(line + text, Weights.of(model.state_dict())) for line in ("hidden = 8\n", "hidden = 8 scales\n"))
+        assert "all scaled" not in verify(plain, model, x)
+        if right:
+            assert verify(scaling, model, x)["all scaled"] < 1e-12
+        else:
+            with pytest.raises(BadParameter, match=r"scaling the units of 'hidden' changes the outputs by .* leave `scales` out there"):
+                verify(scaling, model, x)
 
 
 def test_a_table_of_another_model() -> None:

@@ -55,7 +55,10 @@ def _of_model(how: Coordinates) -> Axes:
 def _prove(how: Coordinates, found: Axes) -> None:
     moved = verify(found, how.network.model, how.network.example)
     worst = max(moved.values())
-    typer.secho(f"verified: {len(found.spaces)} spaces, each in a random order and all together, move the outputs by at most {worst:.1g}", fg="green", err=True)
+    scaled = ", and scaled where they scale," if "all scaled" in moved else ""
+    typer.secho(
+        f"verified: {len(found.spaces)} spaces, each in a random order and all together{scaled} move the outputs by at most {worst:.1g}", fg="green", err=True
+    )
 
 
 def _write(out: Path, found: Axes) -> None:

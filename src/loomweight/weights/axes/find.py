@@ -44,7 +44,7 @@ def axes(
 
     >>> print(axes(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 3)))
     # found by torch.export
-    layer.0 = 8
+    layer.0 = 8 scales
     0.weight : layer.0 <- 3
     0.bias : layer.0
     2.weight : 2 <- layer.0

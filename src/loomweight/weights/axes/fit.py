@@ -1,6 +1,7 @@
 """A written table meets a checkpoint: names are matched, sizes found out."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from ...errors import BadParameter, NamesDiffer, ShapesDiffer
 from ..names import listed
@@ -27,9 +28,10 @@ def table_for(text: str, weights: Weights, how: str = "by hand") -> Axes:
     8
     """
     read = parsed(text)
-    layouts, spaces = _layouts(read, weights), _declared(read, weights)
-    _find_sizes(layouts, spaces, weights)
+    layouts = _layouts(read, weights)
     used = {factor for _, layout in layouts.values() for axis in layout.axes for term in axis for factor in term if isinstance(factor, str)}
+    spaces = _declared(read, weights, used)
+    _find_sizes(layouts, spaces, weights)
     kept = {name: spaces[name] for used_name in sorted(used) for name in _with_parents(spaces, used_name)}
     table = Axes.of(kept, {name: layout for name, (_, layout) in layouts.items()}, how)
     for name, (line, _) in layouts.items():
@@ -67,16 +69,16 @@ def _filled(axis: Axis, parts: tuple[str, ...]) -> Axis:
     return tuple(tuple(filled(factor, parts) if isinstance(factor, str) else factor for factor in term) for term in axis)
 
 
-def _declared(read: Text, weights: Weights) -> dict[str, Space]:
-    """Spaces with a written size, for every way to fill their `*`s that a tensor's name allows."""
+def _declared(read: Text, weights: Weights, used: Collection[str]) -> dict[str, Space]:
+    """Spaces with a written size, for every way to fill their `*`s that a tensor's name allows, or the name of a space that is used."""
     found: dict[str, Space] = {}
     fillings = {parts for row in read.rows for name in weights.names if (parts := match(row.pattern, name)) is not None} | {()}
-    for name, size, within in read.sizes:
-        stars = name.count("*")
-        for parts in fillings:
+    for space in read.spaces:
+        stars = space.name.count("*")
+        for parts in fillings | {parts for name in used if (parts := match(space.name, name)) is not None}:
             if len(parts) >= stars:
-                full = filled(name, parts)
-                found[full] = Space(full, size, tuple(filled(parent, parts) for parent in within))
+                full = filled(space.name, parts)
+                found[full] = replace(space, name=full, within=tuple(filled(parent, parts) for parent in space.within))
     return found
 
 

@@ -2,6 +2,7 @@
 
     h.*.attn.heads = 12                                  # a space and its size; not needed where a tensor's shape tells it
     h.*.attn.dims = 64 in h.*.attn.heads                 # dims are exchanged inside each head
+    h.*.mlp.fc1 = 256 scales                             # a unit may be multiplied by a positive number and divided out behind (ReLU)
     wte.weight : 50257 wte                               # a number counts entries that stay; `_` is an axis that stays, of any size
     h.*.attn.q.weight : (h.*.attn.heads h.*.attn.dims) <- wte
     h.*.mlp.fc2.weight : wte <- h.*.mlp.fc1              # the axis behind the arrow is the one that is summed over
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from ...errors import BadParameter
 from .table import Axes, Axis, Layout, Space
 
-_SPACE = re.compile(r"(?P<name>\S+)\s*=\s*(?P<size>\d+)(?:\s+in\s+(?P<within>.+))?$")
+_SPACE = re.compile(r"(?P<name>\S+)\s*=\s*(?P<size>\d+)(?:\s+(?:in\s+(?P<within>.+)|(?P<scales>scales)))?$")
 _TENSOR = re.compile(r"(?P<pattern>\S+)\s*:\s*(?P<axes>.*)$")
 _TOKEN = re.compile(r"\s*(<-|->|[()+]|[^\s()+]+)")
 
@@ -37,10 +38,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Text:
-    """A table as it is written, before it meets a checkpoint."""
+    """A table as it is written, before it meets a checkpoint: names may still have `*`."""
 
     rows: tuple[Row, ...]
-    sizes: tuple[tuple[str, int, tuple[str, ...]], ...]
+    spaces: tuple[Space, ...]
 
 
 def parsed(text: str) -> Text:
@@ -49,18 +50,18 @@ def parsed(text: str) -> Text:
     Raises:
         BadParameter: a line is not understood; the message gives its number.
     """
-    rows, sizes = [], []
+    rows, spaces = [], []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.split("#")[0].strip()
         if not line:
             continue
         if found := _SPACE.match(line):
-            sizes.append((found["name"], int(found["size"]), tuple((found["within"] or "").split())))
+            spaces.append(Space(found["name"], int(found["size"]), tuple((found["within"] or "").split()), bool(found["scales"])))
         elif found := _TENSOR.match(line):
             rows.append(_row(found["pattern"], found["axes"], number))
         else:
             raise BadParameter(f"line {number} of the axes table is neither 'tensor : axes' nor 'space = size': {raw.strip()!r}.")
-    return Text(tuple(rows), tuple(sizes))
+    return Text(tuple(rows), tuple(spaces))
 
 
 def _row(pattern: str, written_axes: str, line: int) -> Row:
@@ -132,7 +133,7 @@ def written(axes: Axes) -> str:
 
 
 def _space_line(space: Space) -> str:
-    return f"{space.name} = {space.size}" + (f" in {' '.join(space.within)}" if space.within else "")
+    return f"{space.name} = {space.size}" + (f" in {' '.join(space.within)}" if space.within else " scales" if space.scales else "")
 
 
 def _layout_words(layout: Layout) -> str:

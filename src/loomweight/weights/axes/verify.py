@@ -1,4 +1,4 @@
-"""The proof of a table: permuting all units must leave the model's outputs as they are."""
+"""The proof of a table: permuting all units, and scaling those that it says scale, must leave the model's outputs as they are."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from .find import arguments
 from .graph import chosen
 from .orders import Orders, positions, random_orders
 from .outputs import tensors_in
-from .table import Axes
+from .table import Axes, Term
 
 
 def verify(
@@ -26,7 +26,7 @@ def verify(
     seed: int = 0,
     tolerance: float = 1e-5,
 ) -> dict[str, float]:
-    """How far a model's outputs move when the units of each space are put into a random order.
+    """How far a model's outputs move when the units of each space are put into a random order, and when those that scale are scaled.
 
     In float64, on a copy whose constant tensors (norms and biases of a new model) are told apart, since exchanging equal entries proves
     nothing; a model that insists on another precision is run in its own, and then changes up to 1e-3 are taken for rounding.
@@ -40,7 +40,8 @@ def verify(
         tolerance: largest change, relative to the largest output, that is rounding (models that compute in float32 on the way are not exact).
 
     Returns:
-        Space -> largest relative change of an output; 0 and the like for a table that is right.
+        Space -> largest relative change of an output; 0 and the like for a table that is right. Under "all together" that of all orders
+        at once, under "all scaled" that of all scales.
 
     Raises:
         BadParameter: a space moves the outputs: the table is wrong there, and the message says which and by how much.
@@ -58,21 +59,65 @@ def verify(
         twin, tolerance = copy.deepcopy(model).eval(), max(tolerance, 1e-3)
     held = {name: _told_apart(tensor, seed) for name, tensor in twin.state_dict().items()}
     orders = {name: _not_identical(order) for name, order in random_orders(axes, seed).items()}
-    checks = {**{name: {name: orders[name]} for name in axes.spaces}, "all together": orders}
-    moved = {}
+    factors = _factors(axes, seed)
     with chosen(twin, outputs):
         twin.load_state_dict(held)
         before = _outputs(twin, args, named)
-        for name, check in checks.items():
-            _load(twin, axes, held, check)
-            moved[name] = _change(before, _outputs(twin, args, named))
-    if wrong := {name: change for name, change in moved.items() if not change <= tolerance}:
-        name, change = next(iter(wrong.items()))
-        raise BadParameter(
-            f"the axes table is wrong: exchanging the units of {name!r} changes the outputs by {change:.2g} of the largest"
-            f" ({len(wrong)} of {len(moved)} checks fail); look at the lines that name it, or leave it out with without({name!r})."
-        )
+
+        def moved_by(change: Callable[[str, Tensor], Tensor]) -> float:
+            twin.load_state_dict({name: change(name, tensor) for name, tensor in held.items()})
+            return _change(before, _outputs(twin, args, named))
+
+        moved = {name: moved_by(_permuted(axes, {name: orders[name]})) for name in axes.spaces}
+        moved["all together"] = moved_by(_permuted(axes, orders))
+        _check(moved, tolerance, "exchanging")
+        if factors:
+            moved["all scaled"] = moved_by(_scaled(axes, factors))
+            if not moved["all scaled"] <= tolerance:
+                _check({name: moved_by(_scaled(axes, {name: factor})) for name, factor in factors.items()}, tolerance, "scaling")
+                _check(moved, tolerance, "scaling")
     return moved
+
+
+def _check(moved: Mapping[str, float], tolerance: float, verb: str) -> None:
+    """Raise, and name the first space, where one moves the outputs."""
+    if wrong := [name for name, change in moved.items() if not change <= tolerance]:
+        (name, *_), way = wrong, "leave `scales` out there" if verb == "scaling" else f"leave it out with without({wrong[0]!r})"
+        raise BadParameter(
+            f"the axes table is wrong: {verb} the units of {name!r} changes the outputs by {moved[name]:.2g} of the largest"
+            f" ({len(wrong)} of {len(moved)} checks fail); look at the lines that name it, or {way}."
+        )
+
+
+def _factors(axes: Axes, seed: int) -> dict[str, Tensor]:
+    """Positive numbers for the units of every space that scales."""
+    generator = torch.Generator().manual_seed(seed)
+    scaling = [name for name, space in axes.spaces.items() if space.scales]
+    return {name: (2 * torch.rand(axes.shape(name), generator=generator, dtype=torch.float64) - 1).exp() for name in scaling}
+
+
+def _scaled(axes: Axes, factors: Mapping[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
+    """Every axis times the factors of its units, or divided by them where it consumes them."""
+
+    def change(name: str, tensor: Tensor) -> Tensor:
+        for axis, terms in enumerate(axes.layouts[name].axes):
+            if any(factor in factors for term in terms for factor in term):
+                along = torch.cat([_spread(axes, term, factors) for term in terms])
+                along = (1 / along if axis == axes.layouts[name].consumed else along).to(tensor)
+                tensor = tensor * along.reshape([-1 if i == axis else 1 for i in range(tensor.ndim)])
+        return tensor
+
+    return change
+
+
+def _spread(axes: Axes, term: Term, factors: Mapping[str, Tensor]) -> Tensor:
+    """The factors of a term's spaces along its entries."""
+    sizes = axes.sizes(term)
+    total = torch.ones(sizes, dtype=torch.float64)
+    for place, factor in enumerate(term):
+        if factor in factors:
+            total = total * factors[str(factor)].reshape([-1 if i == place else 1 for i in range(len(sizes))])
+    return total.reshape(-1)
 
 
 def _not_identical(order: Tensor) -> Tensor:
@@ -88,13 +133,15 @@ def _told_apart(tensor: Tensor, seed: int) -> Tensor:
     return tensor + (0.1 * noise).to(tensor)
 
 
-def _load(twin: nn.Module, axes: Axes, held: Mapping[str, Tensor], orders: Orders) -> None:
-    state = {}
-    for name, tensor in held.items():
+def _permuted(axes: Axes, orders: Orders) -> Callable[[str, Tensor], Tensor]:
+    """Every axis in the orders of its units."""
+
+    def change(name: str, tensor: Tensor) -> Tensor:
         for axis, factors in enumerate(axes.layouts[name].axes):
             tensor = tensor.index_select(axis, torch.from_numpy(positions(axes, factors, orders)).to(tensor.device))
-        state[name] = tensor
-    twin.load_state_dict(state)
+        return tensor
+
+    return change
 
 
 def _outputs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
