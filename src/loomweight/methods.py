@@ -1,14 +1,15 @@
 """Every method there is, found in what the packages export: there is no list to keep.
 
 A method is a public name whose own docstring, or that of its module, says `Paper: Title (year, link)` or `Source: ...`, or that
-is an edit, a rule, or a function that makes a rule.
+is an edit, a rule, or a function that makes a rule. What only serves another method says so in its own docstring, `Part of: NAME.`, and
+is listed with that method, not beside it.
 """
 
 import inspect
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from types import ModuleType
 
 from . import align, edits, evaluate, evidence, merge, rules, search, trajectory
@@ -20,6 +21,7 @@ from .trajectory import Track
 PACKAGES: tuple[ModuleType, ...] = (edits, rules, align, evidence, evaluate, search, trajectory, merge)
 
 _PAPERS = re.compile(r"^(?:Papers?|Source):(.*?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
+_PART = re.compile(r"^Part of: (\w+)\.?$", re.MULTILINE)
 _ENTRY = re.compile(r"\s*(?P<title>.+?)\s*\((?P<year>\d{4}),\s*(?P<link>https?://[^\s)]+)\)[^;]*", re.DOTALL)
 
 
@@ -44,6 +46,7 @@ class Method:
     needs: tuple[str, ...]
     parameters: tuple[str, ...]
     doc: str
+    parts: tuple[str, ...] = ()
 
 
 def catalog() -> list[Method]:
@@ -53,7 +56,9 @@ def catalog() -> list[Method]:
     [('rule', 2021)]
     """
     found = {(method.package, method.name): method for package in PACKAGES for method in _exported(package)}
-    return [found[key] for key in sorted(found)]
+    parts = {key: whole[1] for key, method in found.items() if (whole := _PART.search(method.doc))}
+    mine = {key: tuple(name for (package, name), whole in sorted(parts.items()) if (package, whole) == key) for key in found}
+    return [replace(found[key], parts=mine[key]) for key in sorted(found) if key not in parts]
 
 
 def find(name: str) -> Method:

@@ -49,6 +49,8 @@ def activation_costs(moving: Network, reference: Network, loader: Iterable[Any],
     a_i and b_j are what the modules put out whose weights make the units, before the nonlinearity; where a norm has parameters for
     the units, what it puts out. Both models see the same batches, summed one by one.
 
+    Part of: ot_fusion.
+
     Args:
         moving: table and model that is carried; `Network(axes, model)`.
         reference: table and model that stays.

@@ -25,6 +25,8 @@ def assignment(similarity: Float[Tensor, "*batch places units"]) -> Tensor:
     Where several orders reach the largest sum, units stay: if the identity is among them it is taken, and units whose columns
     (places whose rows) are equal bit for bit keep their positions among one another. Sums are compared exactly.
 
+    Part of: weight_matching.
+
     Args:
         similarity: what is gained by putting unit j (a column) at place i (a row).
 

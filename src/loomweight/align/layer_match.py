@@ -45,6 +45,8 @@ def layer_evidence(
 
     CKA(X, Y) = <H X X^T H, H Y Y^T H> / (||H X X^T H|| ||H Y Y^T H||), where X has a row for every example and H centres
 
+    Part of: cla_fusion.
+
     Args:
         moving: table and model that is to be carried.
         reference: table and model that stays.

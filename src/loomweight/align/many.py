@@ -146,6 +146,8 @@ def between(axes: Axes, first: Permute, second: Permute) -> Permute:
 
     Paper: $C^2M^3$: Cycle-Consistent Multi-Model Merging (2024, https://arxiv.org/abs/2405.17897).
 
+    Part of: match_cycle_consistent.
+
     >>> from loomweight.weights.axes import axes, random_orders
     >>> table = axes(torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Linear(3, 1)), torch.zeros(1, 1))
     >>> edit = Permute.by(table, random_orders(table))

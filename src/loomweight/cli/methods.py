@@ -28,6 +28,8 @@ def methods(
     if name:
         (method,) = chosen
         typer.echo(f"{method.name} ({method.package}, {method.kind})\n\n{method.doc}\n\nparameters: {', '.join(method.parameters) or 'none'}")
+        if method.parts:
+            typer.echo(f"with: {', '.join(method.parts)}")
         for paper in method.papers:
             typer.echo(f"paper: {paper.title} ({paper.year}) {paper.link}")
         return

@@ -80,6 +80,8 @@ def barrier(loss: Callable[[Weights], float], a: Weights, b: Weights, steps: int
 def between(a: Weights, b: Weights, t: float) -> Weights:
     """(1 - t) a + t b, exactly a at 0 and b at 1, in the promoted dtype of both; integer tensors must be equal and are kept.
 
+    Part of: barrier.
+
     >>> between(Weights.of({"w": torch.zeros(2)}), Weights.of({"w": torch.ones(2)}), 0.25)["w"]
     tensor([0.2500, 0.2500])
     """

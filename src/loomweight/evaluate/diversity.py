@@ -27,6 +27,8 @@ def ratio_error(first: Tensor, second: Tensor, labels: Tensor) -> float:
 
     Higher is more diverse. Infinity where they never err together but do err; 0 where neither errs at all.
 
+    Part of: diversity.
+
     Args:
         first, second: predicted classes, one an example.
         labels: the right ones.

@@ -52,6 +52,8 @@ def filter_direction(weights: Weights, seed: int = 0) -> Weights:
 
     So a step means the same for networks that differ by a scale that is divided out behind.
 
+    Part of: random_flatness.
+
     >>> w = Weights.of({"w": torch.tensor([[3.0, 4.0], [0.0, 0.0]]), "b": torch.ones(2)})
     >>> d = filter_direction(w)
     >>> [round(float(length), 4) for length in d["w"].norm(dim=1)], d["b"]

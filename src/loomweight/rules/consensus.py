@@ -52,6 +52,8 @@ class Consensus(Rowwise):
 def tall_masks(sets: Sequence[Weights], base: Weights, tall: float = 0.4) -> list[Weights]:
     """For each set its TALL mask, a boolean weight set: base + mask_i * (sum of the differences) stands for that set again.
 
+    Part of: consensus_merging.
+
     Args:
         tall: lambda; larger masks fewer entries in.
 

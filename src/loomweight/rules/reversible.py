@@ -109,6 +109,8 @@ def reversible(sets: Sequence[Weights], basis: int, columns: tuple[str, ...] = (
 def errors_by_rank(sets: Sequence[Weights], columns: tuple[str, ...] = ("*lora_A*",)) -> list[float]:
     """Relative squared error |X - X_B|^2 / |X|^2 over all tensors, for a basis of 1, 2, .. N vectors; the last is 0.
 
+    Part of: reversible.
+
     >>> errors_by_rank([Weights.of({"w": torch.tensor([[1.0, 0.0]])}), Weights.of({"w": torch.tensor([[0.0, 1.0]])})])
     [0.5, 0.0]
     """

@@ -16,6 +16,8 @@ def simplex_grid(n: int, steps: int) -> Iterator[tuple[float, ...]]:
 
     The order is lexicographic, from (1, 0, ...) down to (..., 0, 1).
 
+    Part of: study.
+
     Raises:
         BadParameter: n or steps is below 1.
 
@@ -41,6 +43,8 @@ def on_simplex(numbers: Sequence[float]) -> tuple[float, ...]:
 
     Uniform numbers give uniform points (Dirichlet of ones), so a random search over `Float(0, 1)` for each model is fair to
     every mixture; plain normalizing u_i / sum_j u_j would crowd the centre. A larger u_i means a smaller weight.
+
+    Part of: study.
 
     Raises:
         BadParameter: there is no number, or one is outside [0, 1].

@@ -1,0 +1,74 @@
+"""The list of methods: what is in it, under which papers, and what is kept out."""
+
+import inspect
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from loomweight.methods import PACKAGES, catalog, find
+
+PAPERS = Path(os.environ.get("LOOMWEIGHT_DATA", "nowhere")).parent / "papers"
+#: the papers of issues whose methods are built: title -> a method that has it
+METHODS = {
+    "Analysis of Linear Mode Connectivity via Permutation-Based Weight Matching": ("align", "singular_alignment"),
+    "PLeaS -- Merging Models with Permutations and Least Squares": ("align", "pleas"),
+    "Layer-wise Linear Mode Connectivity": ("evaluate", "layerwise"),
+    "Model Fusion via Optimal Transport": ("align", "ot_fusion"),
+    "Robot Fleet Learning via Policy Merging": ("align", "fleet_merge"),
+    "On Cross-Layer Alignment for Model Fusion of Heterogeneous Neural Networks": ("align", "cla_fusion"),
+    "Towards Reversible Model Merging For Low-rank Weights": ("rules", "reversible"),
+    "Diverse Weight Averaging for Out-of-Distribution Generalization": ("rules", "diwa"),
+    "Model Stock: All we need is just a few fine-tuned models": ("rules", "model_stock"),
+    "Model Merging by Uncertainty-Based Gradient Matching": ("rules", "gradient_matching"),
+    "Spurious Feature Diversification Improves Out-of-distribution Generalization": ("rules", "wise_ft"),
+    "Rewarded soups: towards Pareto-optimal alignment by interpolating weights fine-tuned on diverse rewards": ("rules", "rewarded_soup"),
+    "Robust Weight Signatures: Gaining Robustness as Easy as Patching Weights?": ("rules", "robust_signatures"),
+    "Fusing finetuned models for better pretraining": ("rules", "fuse_bodies"),
+    "Model Ratatouille: Recycling Diverse Models for Out-of-Distribution Generalization": ("rules", "ratatouille"),
+    "Parameter Competition Balancing for Model Merging": ("rules", "pcb"),
+    "Merging Models with Fisher-Weighted Averaging": ("rules", "fisher"),
+    "ColD Fusion: Collaborative Descent for Distributed Multitask Finetuning": ("merge", "repository"),
+    "If You Can't Use Them, Recycle Them: Optimizing Merging at Scale Mitigates Performance Tradeoffs": ("search", "study"),
+    "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
+}
+#: owed papers whose methods are not built yet
+TO_COME = {
+    "Merging Multi-Task Models via Weight-Ensembling Mixture of Experts",
+    "Merging in a Bottle: Differentiable Adaptive Merging (DAM) and the Path from Averaging to Automation",
+    "Tint Your Models Task-wise for Improved Multi-task Model Merging",
+}
+
+
+def test_every_built_method_is_listed_under_its_paper() -> None:
+    listed = {(method.package, method.name): [paper.title for paper in method.papers] for method in catalog()}
+    assert not {title: place for title, place in METHODS.items() if title not in listed.get(place, ())}
+
+
+@pytest.mark.parametrize("file", ["align.md", "merge.md"])
+def test_titles_are_those_of_the_papers(file: str) -> None:
+    if not (PAPERS / file).exists():
+        pytest.skip(f"the list of papers, {PAPERS / file}, is not here; the titles were not compared with it")
+    titles = set(re.findall(r"^## .+\[core\]\n(.+)$", (PAPERS / file).read_text(), re.MULTILINE))
+    assert titles and titles <= {*METHODS, *TO_COME}
+    listed = {paper.title for method in catalog() for paper in method.papers}
+    assert titles - TO_COME <= listed
+    assert not listed & TO_COME  # once built, a method belongs among METHODS
+
+
+def test_parts_are_shown_with_their_method() -> None:
+    names = {(method.package, method.name) for method in catalog()}
+    parts = {
+        (package.__name__.rpartition(".")[2], name): whole[1]
+        for package in PACKAGES
+        for name, thing in vars(package).items()
+        if inspect.isfunction(thing) and (whole := re.search(r"^Part of: (\w+)\.$", inspect.getdoc(thing) or "", re.MULTILINE))
+    }
+    assert {("align", "layer_evidence"), ("align", "activation_costs"), ("align", "assignment"), ("align", "between")} <= set(parts)
+    assert not names & set(parts)
+    for (package, name), whole in parts.items():
+        (owner,) = [method for method in catalog() if (method.package, method.name) == (package, whole)]
+        assert name in owner.parts
+    assert sum(len(method.parts) for method in catalog()) == len(parts)
+    assert find("cla-fusion").parts == ("layer_evidence",)
