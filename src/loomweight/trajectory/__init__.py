@@ -19,7 +19,10 @@ from .clock import Clock as Clock
 from .ema import EMA as EMA
 from .ema import half_life_of as half_life_of
 from .exponential import Exponential as Exponential
+from .lookahead import Lookahead as Lookahead
+from .model_stock import periodic_model_stock as periodic_model_stock
 from .power import Power as Power
 from .swa import SWA as SWA
+from .switch_ema import SwitchEMA as SwitchEMA
 from .track import Track as Track
 from .window import LAWA as LAWA

@@ -4,6 +4,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -15,7 +16,7 @@ from ..evidence.grams import Forward, run_model
 from ..weights import Weights
 from .clock import Clock
 from .model import averaged, bare
-from .used import put, put_back
+from .used import put, put_back, whole
 
 
 class Track(ABC):
@@ -109,20 +110,20 @@ class Track(ABC):
             TooFewSets: nothing was averaged yet.
             BadParameter: the model is sharded over processes; use `applied` and the means by which the model itself is saved.
         """
-        copies: dict[int, Tensor] = {}
         with self.applied(data, forward) as model:
-            state = model.state_dict(keep_vars=True)
-            if sharded := [name for name, tensor in state.items() if hasattr(tensor, "_local_tensor")]:
-                raise BadParameter(f"tensor {sharded[0]!r} is sharded over processes; inside `with average.applied():` save the model by its own means.")
-            held = {name: copies.setdefault(id(tensor), tensor.detach().clone()) for name, tensor in state.items()}
-        return Weights.of(held, f"{type(self).__name__} of {type(self.model).__name__}")
+            return whole(model, f"{type(self).__name__} of {type(model).__name__}")
 
     def copy_to_model(self) -> None:
         """Set the model to the average: training goes on from there.
 
         Raises:
             TooFewSets: nothing was averaged yet.
+            BadParameter: the average is applied right now: what the model holds then is taken out again.
         """
+        if self._applied:
+            raise BadParameter(
+                "copy_to_model() was called while the average is applied, and would be taken out again; call it outside of the with."
+            )
         live = averaged(self.model, self._held())
         for name, value in self._ready().items():
             if name in live:
@@ -142,7 +143,7 @@ class Track(ABC):
         if state.get("what") != self._what():
             raise BadParameter(f"the state is that of {state.get('what')}, not of {self._what()}; make the average with the same settings.")
         self._load(state)
-        self.clock, self.count = Clock(**state["clock"]), int(state["count"])
+        self.clock, self.count = replace(self.clock, **state["clock"]), int(state["count"])
         return self
 
     @abstractmethod

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..errors import BadParameter
+from ..weights import Weights
 from ..weights.spec import cast
 from .model import local
 
@@ -37,3 +39,19 @@ def put_back(live: Mapping[str, Tensor], kept: Mapping[str, Tensor], *, write: b
                 local(live[name]).copy_(tensor)
             else:
                 live[name].data = tensor
+
+
+def whole(model: nn.Module, label: str) -> Weights:
+    """All that the model holds now, as weights of their own, ties kept.
+
+    Raises:
+        BadParameter: it is sharded over processes.
+
+    >>> whole(nn.Linear(2, 1), "a line")
+    Weights(a line, 2 tensors, 3 parameters, float32)
+    """
+    copies: dict[int, Tensor] = {}
+    state = model.state_dict(keep_vars=True)
+    if sharded := [name for name, tensor in state.items() if hasattr(tensor, "_local_tensor")]:
+        raise BadParameter(f"tensor {sharded[0]!r} is sharded over processes; inside `with average.applied():` save the model by its own means.")
+    return Weights.of({name: copies.setdefault(id(tensor), tensor.detach().clone()) for name, tensor in state.items()}, label)
