@@ -121,9 +121,7 @@ class Track(ABC):
             BadParameter: the average is applied right now: what the model holds then is taken out again.
         """
         if self._applied:
-            raise BadParameter(
-                "copy_to_model() was called while the average is applied, and would be taken out again; call it outside of the with."
-            )
+            raise BadParameter("copy_to_model() was called while the average is applied, and would be taken out again; call it outside of the with.")
         live = averaged(self.model, self._held())
         for name, value in self._ready().items():
             if name in live:
