@@ -101,6 +101,45 @@ def test_the_pull_is_the_derivative_and_hard_orders_are_permutations(kind: str) 
     assert sum(float((hard[name] * pull[name]).sum()) for name in hard) == pytest.approx(wanted, rel=1e-6)
 
 
+class Joined(nn.Module):
+    """A flattened convolution beside a linear layer, in one concatenation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.line, self.head = nn.Conv2d(1, 3, 3), nn.Linear(16, 5), nn.Linear(17, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.cat([self.conv(x).relu().flatten(1), self.line(x.flatten(1)).relu()], 1))
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=5)
+def test_the_pull_on_one_space_is_what_another_order_of_it_gains(seed: int) -> None:
+    """No tensor has a space twice here, so the inner product is linear in each order: another order gains <other - order, pull>."""
+    model = seeded(3, Joined)
+    table, weights = axes(model, torch.zeros(1, 1, 4, 4)), from_module(model)
+    assert sorted(space.size for space in table.spaces.values()) == [3, 5]
+    other = Permute.by(table, random_orders(table, 5))(weights) * 0.3 + weights
+    now, new = random_orders(table, seed), random_orders(table, seed + 1)
+    hard = [{name: torch.eye(len(order), dtype=torch.float64)[order] for name, order in orders.items()} for orders in (now, new)]
+    pull = pulls(table, wide(weights), wide(other), hard[0])
+    for space in table.spaces:
+        gained = inner(Permute.by(table, now | {space: new[space]})(weights), other) - inner(Permute.by(table, now)(weights), other)
+        assert float(((hard[1][space] - hard[0][space]) * pull[space]).sum()) == pytest.approx(gained, abs=1e-6)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10**6), spread=st.floats(0.1, 2000), rounds=st.integers(1, 60))
+def test_sinkhorn_by_logarithms_alone(seed: int, spread: float, rounds: int) -> None:
+    """The same rounds, in logarithms from beginning to end; spreads of 2000 leave the range of exponentials."""
+    pull = spread * torch.randn(7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    logs = pull
+    for _ in range(rounds):
+        logs = logs - logs.logsumexp(1, keepdim=True)
+        logs = logs - logs.logsumexp(0, keepdim=True)
+    torch.testing.assert_close(sinkhorn(pull, 1.0, rounds), logs.exp(), rtol=1e-6, atol=1e-7)
+
+
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), temperature=st.floats(0.3, 10))
 def test_sinkhorn_is_doubly_stochastic_and_hardens(seed: int, temperature: float) -> None:

@@ -69,8 +69,9 @@ def fleet_merge(
     edits = [Permute.by(axes, {})]
     for k in range(1, len(policies)):
         edits.append(softly_matched(axes, policies[k], _average(_moved(policies, edits), parts[:k]), how))
+    seen = {len(policies) - 1: tuple(edits[:-1])}
     for _ in range(sweeps if len(policies) > 2 else 0):
-        if not _sweep(axes, policies, edits, parts, how):
+        if not _sweep(axes, policies, edits, parts, how, seen):
             break
     return Fleet(tuple(edits), _average(_moved(policies, edits), parts))
 
@@ -112,12 +113,21 @@ def fleet_rounds(
     return found
 
 
-def _sweep(axes: Axes, policies: Sequence[Weights], edits: list[Permute], shares: Sequence[float], annealing: Annealing) -> bool:
-    """Match each policy but the first to the mean of the others; True where one has found a better order."""
+def _sweep(
+    axes: Axes, policies: Sequence[Weights], edits: list[Permute], shares: Sequence[float], annealing: Annealing, seen: dict[int, tuple[Permute, ...]]
+) -> bool:
+    """Match each policy but the first to the mean of the others; True where one has found a better order.
+
+    `seen` has the orders of the others that a policy was last matched to: while they are the same there is nothing new to find.
+    """
     changed = False
     for k in range(1, len(policies)):
         others = [i for i in range(len(policies)) if i != k]
-        mean = _average(_moved([policies[i] for i in others], [edits[i] for i in others]), [shares[i] for i in others])
+        orders = tuple(edits[i] for i in others)
+        if k in seen and all(new is old for new, old in zip(orders, seen[k], strict=True)):
+            continue
+        seen[k] = orders
+        mean = _average(_moved([policies[i] for i in others], orders), [shares[i] for i in others])
         new = softly_matched(axes, policies[k], mean, annealing)
         if inner(new(policies[k]), mean) > inner(edits[k](policies[k]), mean) * (1 + 1e-12):
             edits[k], changed = new, True
