@@ -2,17 +2,17 @@
 
     python bench/apart.py FOLDER [--only digits-vgg,...] [--pairs 5] [--draw barrier.png]
 
-FOLDER keeps the networks (bench/apart_train.py trains those that are missing). Test accuracies in per cent, mean and spread over pairs.
+FOLDER keeps the networks (bench/apart_train.py trains those that are missing). Test accuracy in per cent and test loss, mean and spread over pairs.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from apart_models import accuracy, batches, loss
+from apart_models import Scores, batches, scores
 from apart_train import CASES, Case, network
 from torch import Tensor, nn
 
@@ -22,37 +22,66 @@ from loomweight.evaluate import between
 from loomweight.weights import Weights, from_module
 from loomweight.weights.axes import Axes, axes
 
+#: row -> what the network of this row is worth
+Rows = dict[str, Scores]
+
 
 @dataclass
-class Pair:
-    """Two networks trained apart, and what is needed to align them."""
+class Coordinates:
+    """Those of a network: its shapes, its table, and inputs to measure activations on."""
 
     case: Case
-    models: tuple[nn.Module, nn.Module]
     table: Axes
     inputs: list[Tensor]
-
-    @property
-    def weights(self) -> tuple[Weights, Weights]:
-        """Of both; counters of BatchNorm, which no average uses, are those of the first."""
-        first, second = (from_module(model) for model in self.models)
-        return first, Weights.of({name: tensor if tensor.is_floating_point() else first[name] for name, tensor in second.items()})
 
     def model(self, weights: Weights) -> nn.Module:
         """A network with these weights."""
         return loaded(self.case.make().eval(), weights)
 
+    def scores(self, weights: Weights) -> Scores:
+        """Of a network with these weights, on the test data."""
+        return scores(self.model(weights), self.case.data()[1])
+
     def repaired(self, weights: Weights, *parents: Weights, t: float = 0.5) -> Weights:
         """With the parents' statistics."""
         return repair(self.table, self.model(weights), parents, self.inputs, shares=[1 - t, t])
+
+    def fused(self, row: str, first: Weights, moved: Weights, *, mend: bool = True) -> Rows:
+        """The average of two networks, and after repair."""
+        middle = between(first, moved, 0.5)
+        found = {row: self.scores(middle)}
+        return found | {f"{row} + repair": self.scores(self.repaired(middle, first, moved))} if mend else found
+
+
+@dataclass
+class Pair(Coordinates):
+    """Two networks trained apart, and what is needed to align them."""
+
+    models: tuple[nn.Module, nn.Module]
+
+    @property
+    def weights(self) -> tuple[Weights, Weights]:
+        """Of both."""
+        first, second = (from_module(model) for model in self.models)
+        return first, counted_as(first, second)
+
+
+def counted_as(first: Weights, second: Weights) -> Weights:
+    """The second set with the first one's counters of BatchNorm, which no average uses."""
+    return Weights.of({name: tensor if tensor.is_floating_point() else first[name] for name, tensor in second.items()})
+
+
+def inputs_of(case: Case) -> list[Tensor]:
+    """2000 training inputs, or all there are."""
+    images, labels = case.data()[0]
+    return [part for part, _ in batches((images[:2000], labels[:2000]), 200)]
 
 
 def made(case: Case, folder: Path, name: str, number: int) -> Pair:
     """The pair of seeds 2n and 2n + 1."""
     models = (network(folder, name, 2 * number), network(folder, name, 2 * number + 1))
-    train = case.data()[0]
-    inputs = [images for images, _ in batches((train[0][:2000], train[1][:2000]), 200)]
-    return Pair(case, models, axes(models[0], inputs[0][:2]), inputs)
+    inputs = inputs_of(case)
+    return Pair(case, axes(models[0], inputs[0][:2]), inputs, models)
 
 
 def aligners(pair: Pair) -> dict[str, Callable[[Weights, Weights], Weights]]:
@@ -73,24 +102,24 @@ def aligners(pair: Pair) -> dict[str, Callable[[Weights, Weights], Weights]]:
     }
 
 
-def measured(pair: Pair) -> dict[str, float]:
-    """Row -> test accuracy of the average."""
-    test = pair.case.data()[1]
+def averaged(found: Iterable[Scores]) -> Scores:
+    """Means of both scores."""
+    return Scores(*(mean(values) for values in zip(*found, strict=True)))
+
+
+def measured(pair: Pair) -> Rows:
+    """Each row's average of the two."""
     a, b = pair.weights
     table, (first, second) = pair.table, pair.models
     transformer = any(isinstance(module, nn.TransformerEncoder) for module in first.modules())
-    found = {"parents": mean(accuracy(pair.model(w), test) for w in (a, b))}
+    found = {"parents": averaged(map(pair.scores, (a, b)))}
     for name, align in aligners(pair).items():
-        moved = align(a, b)
-        middle = between(a, moved, 0.5)
-        found[name] = accuracy(pair.model(middle), test)
-        if not transformer:
-            found[f"{name} + repair"] = accuracy(pair.model(pair.repaired(middle, a, moved)), test)
+        found |= pair.fused(name, a, align(a, b), mend=not transformer)
     if not transformer:
         match = activation_matching(table, second, first, pair.inputs)
-        merged = pleas(pair.table, b, a, match=match, fit=Fit(first, pair.inputs, progress=False))
+        merged = pleas(table, b, a, match=match, fit=Fit(first, pair.inputs, progress=False))
         model = pair.model(merged.weights)
-        found["PLeaS, width 1"] = accuracy(pair.model(renew_batch_norm(model, pair.inputs)) if has_norms(model) else model, test)
+        found["PLeaS, width 1"] = pair.scores(renew_batch_norm(model, pair.inputs, progress=False) if has_norms(model) else merged.weights)
     return found
 
 
@@ -100,15 +129,14 @@ def has_norms(model: nn.Module) -> bool:
 
 
 def curves(pair: Pair, steps: int = 9) -> dict[str, list[float]]:
-    """Test loss along the segment: as they are, matched, matched and repaired."""
-    test = pair.case.data()[1]
-    a, b = pair.weights
-    moved = weight_matching(pair.table, b, a)(b)
+    """Test loss along the segment: as they are, matched by activations, matched and repaired."""
+    (a, b), (first, second) = pair.weights, pair.models
+    moved = activation_matching(pair.table, second, first, pair.inputs)(b)
     ts = [i / (steps - 1) for i in range(steps)]
     return {
-        "as they are": [loss(pair.model(between(a, b, t)), test) for t in ts],
-        "matched": [loss(pair.model(between(a, moved, t)), test) for t in ts],
-        "matched + repair": [loss(pair.model(pair.repaired(between(a, moved, t), a, moved, t=t)), test) for t in ts],
+        "as they are": [pair.scores(between(a, b, t)).loss for t in ts],
+        "matched": [pair.scores(between(a, moved, t)).loss for t in ts],
+        "matched + repair": [pair.scores(pair.repaired(between(a, moved, t), a, moved, t=t)).loss for t in ts],
     }
 
 
@@ -129,6 +157,15 @@ def draw(found: dict[str, dict[str, list[float]]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def show(title: str, pairs: Sequence[Rows]) -> None:
+    """Mean and spread over pairs."""
+    print(f"\n{title}, {len(pairs)} pairs{'test accuracy, %':>30s}{'test loss':>17s}\n")
+    for row in pairs[0]:
+        columns = [[100 * found[row].accuracy for found in pairs], [found[row].loss for found in pairs]]
+        (accuracy, spread), (loss, other) = ((mean(values), stdev(values) if len(values) > 1 else 0) for values in columns)
+        print(f"  {row:40s}{accuracy:6.1f} ± {spread:4.1f}{loss:10.3f} ± {other:5.3f}", flush=True)
+
+
 def main() -> None:
     """Print a table for every network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -141,11 +178,7 @@ def main() -> None:
     drawn = {}
     for name in options.only.split(","):
         pairs = [made(CASES[name], options.folder, name, number) for number in range(options.pairs)]
-        rows = [measured(pair) for pair in pairs]
-        print(f"\n{name}, {len(pairs)} pairs\n")
-        for row in rows[0]:
-            values = [100 * found[row] for found in rows]
-            print(f"  {row:32s}{mean(values):6.1f} ± {stdev(values) if len(values) > 1 else 0:4.1f}", flush=True)
+        show(name, [measured(pair) for pair in pairs])
         if options.draw:
             drawn[name] = curves(pairs[0])
     if options.draw:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,17 +72,24 @@ def mlp(pixels: int, width: int = 128, depth: int = 3) -> nn.Module:
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, 10))
 
 
+def convolutions(before: int, after: int, count: int) -> list[nn.Module]:
+    """3 x 3 convolutions with BatchNorm, then half the resolution."""
+    widths = [before, *[after] * count]
+    layers = [module for a, b in pairwise(widths) for module in (nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())]
+    return [*layers, nn.MaxPool2d(2)]
+
+
 def vgg(pixels: int, width: int = 16) -> nn.Module:
-    """Six 3 x 3 convolutions with BatchNorm, three resolutions."""
-    layers: list[nn.Module] = []
-    before = 1
-    for stage in range(3):
-        for _ in range(2):
-            after = width * 2**stage
-            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-            before = after
-        layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
+    """Six convolutions, three resolutions."""
+    layers = [*convolutions(1, width, 2), *convolutions(width, 2 * width, 2), *convolutions(2 * width, 4 * width, 2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, 10))
+
+
+def staged(counts: tuple[int, int, int], width: int = 16) -> nn.Module:
+    """The same with as many convolutions at each resolution as is said; each resolution is a module."""
+    widths = [1, width, 2 * width, 4 * width]
+    stages = [nn.Sequential(*convolutions(a, b, count)) for (a, b), count in zip(pairwise(widths), counts, strict=True)]
+    return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, 10))
 
 
 class Block(nn.Module):
@@ -139,15 +147,19 @@ def trained(make: Callable[[], nn.Module], data: Split, seed: int, epochs: int, 
     return model.eval()
 
 
-def accuracy(model: nn.Module, split: Split) -> float:
-    """Share of right answers."""
-    with torch.no_grad():
-        right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches(split, 500))
-    return right / split[1].numel()
+class Scores(NamedTuple):
+    """What a network is worth on a split: the share of right answers, and the mean cross entropy."""
+
+    accuracy: float
+    loss: float
 
 
-def loss(model: nn.Module, split: Split) -> float:
-    """Mean cross entropy."""
+def scores(model: nn.Module, split: Split) -> Scores:
+    """Both in one pass."""
+    right, total = 0, 0.0
     with torch.no_grad():
-        total = sum(float(nn.functional.cross_entropy(model(images), labels)) * len(labels) for images, labels in batches(split, 500))
-    return total / len(split[1])
+        for images, labels in batches(split, 500):
+            found = model(images)
+            right += int((found.argmax(1) == labels).sum())
+            total += float(nn.functional.cross_entropy(found, labels)) * len(labels)
+    return Scores(right / split[1].numel(), total / len(split[1]))

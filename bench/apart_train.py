@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from apart_models import Characters, Split, accuracy, digits, fashion, mlp, resnet20, shakespeare, trained, vgg
+from apart_models import Characters, Split, digits, fashion, mlp, resnet20, scores, shakespeare, trained, vgg
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -35,16 +35,16 @@ CASES = {
 }
 
 
-def network(folder: Path, name: str, seed: int) -> nn.Module:
+def network(folder: Path, name: str, seed: int, case: Case | None = None) -> nn.Module:
     """The network of a seed, trained now if it is not in the folder."""
-    case = CASES[name]
+    case = case or CASES[name]
     path = folder / f"{name}-{seed}.safetensors"
     model = case.make()
     if not path.exists():
         train, test = case.data()
         model = trained(case.make, train, seed, case.epochs)
         save_file(model.state_dict(), path)
-        print(f"{name} {seed}: {accuracy(model, test):.4f}", flush=True)
+        print(f"{name} {seed}: {scores(model, test).accuracy:.4f}", flush=True)
     model.load_state_dict(load_file(path))
     return model.eval()
 
