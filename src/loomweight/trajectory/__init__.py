@@ -22,6 +22,8 @@ from .exponential import Exponential as Exponential
 from .lookahead import Lookahead as Lookahead
 from .model_stock import periodic_model_stock as periodic_model_stock
 from .power import Power as Power
+from .state_file import load_state as load_state
+from .state_file import save_state as save_state
 from .swa import SWA as SWA
 from .switch_ema import SwitchEMA as SwitchEMA
 from .track import Track as Track

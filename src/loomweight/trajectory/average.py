@@ -89,7 +89,7 @@ class Average(Track):
         return {"seen": self.seen, "totals": dict(self.totals), "since": dict(self.since)}
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        expected = averaged(self.model, state["totals"])
+        expected = averaged(self.model, state["totals"]) if state["totals"] else {}  # nothing yet is a state too
         if lacking := difference(expected, state["totals"]):
             raise NamesDiffer(f"the saved average is that of another model: {lacking} (first: this model; second: the state).")
         for name, total in state["totals"].items():
