@@ -21,10 +21,12 @@ from .ema import half_life_of as half_life_of
 from .exponential import Exponential as Exponential
 from .lookahead import Lookahead as Lookahead
 from .model_stock import periodic_model_stock as periodic_model_stock
+from .lightning_callback import lightning_callback as lightning_callback
 from .power import Power as Power
 from .state_file import load_state as load_state
 from .state_file import save_state as save_state
 from .swa import SWA as SWA
 from .switch_ema import SwitchEMA as SwitchEMA
 from .track import Track as Track
+from .transformers_callback import transformers_callback as transformers_callback
 from .window import LAWA as LAWA

@@ -64,24 +64,25 @@ def load_state(track: Track, path: str | Path) -> Track:
 
 def _plain(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     """JSON in which a tensor is its name; the tensors go into the dict."""
-    if isinstance(value, Tensor):
-        tensors[where] = value.detach()
-        return f"{_TENSOR}{where}"
-    if isinstance(value, Mapping):
-        return {key: _plain(inner, f"{where}/{key}" if where else key, tensors) for key, inner in value.items()}
-    return [_plain(inner, f"{where}/{i}", tensors) for i, inner in enumerate(value)] if isinstance(value, list) else _word(value, where)
-
-
-def _word(value: Any, where: str) -> Any:
-    if value is None or (isinstance(value, str | int | float) and not str(value).startswith(_TENSOR)):
-        return value
+    match value:
+        case Tensor():
+            tensors[where] = value.detach()
+            return f"{_TENSOR}{where}"
+        case Mapping():
+            return {key: _plain(inner, f"{where}/{key}".lstrip("/"), tensors) for key, inner in value.items()}
+        case list():
+            return [_plain(inner, f"{where}/{i}", tensors) for i, inner in enumerate(value)]
+        case None | str() | int() | float() if not str(value).startswith(_TENSOR):
+            return value
     raise BadParameter(f"{where!r} of the state is a {type(value).__name__}; a state holds numbers, words, tensors, and lists and dicts of these.")
 
 
 def _whole(value: Any, tensor: Callable[[str], Tensor]) -> Any:
-    if isinstance(value, dict):
-        return {key: _whole(inner, tensor) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_whole(inner, tensor) for inner in value]
-    named = isinstance(value, str) and value.startswith(_TENSOR)
-    return tensor(value.removeprefix(_TENSOR)) if named else value
+    match value:
+        case dict():
+            return {key: _whole(inner, tensor) for key, inner in value.items()}
+        case list():
+            return [_whole(inner, tensor) for inner in value]
+        case str() if value.startswith(_TENSOR):
+            return tensor(value.removeprefix(_TENSOR))
+    return value

@@ -60,6 +60,11 @@ class Track(ABC):
         self.clock = clock
         return bool(due)
 
+    @property
+    def in_model(self) -> bool:
+        """Whether the model holds the average right now, inside `applied`."""
+        return self._applied
+
     @abstractmethod
     def _take(self, samples: float) -> None:
         """Take the model's weights as a point that stands for so many samples; on an error nothing has changed."""
