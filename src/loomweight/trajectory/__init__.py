@@ -19,9 +19,9 @@ from .clock import Clock as Clock
 from .ema import EMA as EMA
 from .ema import half_life_of as half_life_of
 from .exponential import Exponential as Exponential
+from .lightning_callback import lightning_callback as lightning_callback
 from .lookahead import Lookahead as Lookahead
 from .model_stock import periodic_model_stock as periodic_model_stock
-from .lightning_callback import lightning_callback as lightning_callback
 from .power import Power as Power
 from .state_file import load_state as load_state
 from .state_file import save_state as save_state
