@@ -4,8 +4,9 @@ A network is a fixed list of comparators: (i, j) puts the smaller of two wires o
 sorts n wires with about n log2(n)^2 / 4 of them, as many as Batcher's odd-even merge sort, and more of it can be left out: of
 the 382 operations that sort 32 rows, the median needs 258 (Batcher's: 282). A comparator between two wires that end in the same
 group (both dropped, or both in the same mean) changes nothing, and of one that only hands on its smaller or larger value the
-other half is not computed. What is left runs as torch.minimum and torch.maximum over chunks that fit the cache, in scratch rows
-that are used again as soon as they are free. The inputs are read, never written.
+other half is not computed. What is left runs as minimum and maximum over chunks that fit the cache, in scratch rows that are used
+again as soon as they are free; on the CPU by numpy, whose calls cost less than torch's, so that chunks may be smaller. The inputs
+are read, never written.
 
 Papers: The pairwise sorting network (1992, https://doi.org/10.1142/S0129626492000337); Sorting networks and their applications
 (1968, https://doi.org/10.1145/1468075.1468121).
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +28,8 @@ from ..weights.spec import spans
 #: above this many rows, sorting transposed chunks is faster than a network
 WIDEST = 96
 #: entries of all rows together that are worked on at once: enough to hide the cost of a call, few enough for the cache
-_AT_ONCE = 1 << 21
+_AT_ONCE = 1 << 19
+_AT_ONCE_HALVES = 1 << 21
 _SORTED_AT_ONCE = 1 << 12
 HALVES = (torch.bfloat16, torch.float16)
 
@@ -127,14 +130,34 @@ def middle_mean(rows: Sequence[Float[Tensor, " p"]], first: int, end: int) -> Fl
         return _by_sorting([row.float() for row in rows] if half else rows, first, end)
     plan = program(len(rows), first, end)
     result = torch.empty_like(rows[0], dtype=torch.float32 if half else None)
-    chunk = min(at_once(len(rows)), len(result)) if result.device.type == "cpu" else len(result)
-    scratch = [result.new_empty(chunk, dtype=torch.int16 if half else None) for _ in range(plan.scratch)]
-    for lo, hi in spans(len(result), max(chunk, 1)):
-        registers = [_ordinal(row[lo:hi]) if half else row[lo:hi] for row in rows] + [row[: hi - lo] for row in scratch]
-        for larger, a, b, out in plan.steps:
-            (torch.maximum if larger else torch.minimum)(registers[a], registers[b], out=registers[out])
-        averaged([_ordinal(registers[i]).view(half).float() if half else registers[i] for i in plan.outputs], result[lo:hi])
+    (_here if result.device.type == "cpu" else _elsewhere)(plan, rows, half, result)
     return result
+
+
+def _here(plan: Program, rows: Sequence[Tensor], half: torch.dtype | None, result: Tensor) -> None:
+    """By numpy, chunk by chunk."""
+    chunk = max(1, min(at_once(len(rows), _AT_ONCE_HALVES if half else _AT_ONCE), len(result)))
+    scratch = [result.new_empty(chunk, dtype=torch.int16 if half else None).numpy() for _ in range(plan.scratch)]
+    whole = [] if half else [row.numpy() for row in rows]
+    for lo, hi in spans(len(result), chunk):
+        inputs = [_ordinal(row[lo:hi]).numpy() for row in rows] if half else [row[lo:hi] for row in whole]
+        registers = [*inputs, *(row[: hi - lo] for row in scratch)]
+        for larger, a, b, out in plan.steps:
+            (np.maximum if larger else np.minimum)(registers[a], registers[b], out=registers[out])
+        _write([torch.from_numpy(registers[i]) for i in plan.outputs], half, result[lo:hi])
+
+
+def _elsewhere(plan: Program, rows: Sequence[Tensor], half: torch.dtype | None, result: Tensor) -> None:
+    """On an accelerator, whole rows."""
+    registers = [_ordinal(row) if half else row for row in rows]
+    registers += [torch.empty_like(registers[0]) for _ in range(plan.scratch)]
+    for larger, a, b, out in plan.steps:
+        (torch.maximum if larger else torch.minimum)(registers[a], registers[b], out=registers[out])
+    _write([registers[i] for i in plan.outputs], half, result)
+
+
+def _write(outputs: list[Tensor], half: torch.dtype | None, out: Tensor) -> None:
+    averaged([_ordinal(row).view(half).float() if half else row for row in outputs], out)
 
 
 def _ordinal(row: Tensor) -> Tensor:
@@ -147,7 +170,7 @@ def at_once(n: int, together: int = _AT_ONCE) -> int:
     """Entries of each of n rows that are worked on at once, a power of two.
 
     >>> at_once(8), at_once(30)
-    (131072, 65536)
+    (65536, 16384)
     """
     return min(BLOCK, max(1 << 12, 1 << (together // n).bit_length() - 1))
 
