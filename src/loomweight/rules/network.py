@@ -29,7 +29,7 @@ from ..weights.spec import spans
 WIDEST = 96
 #: entries of all rows together that are worked on at once: enough to hide the cost of a call, few enough for the cache
 _AT_ONCE = 1 << 19
-_AT_ONCE_HALVES = 1 << 21
+_AT_ONCE_HALVES = 1 << 20
 _SORTED_AT_ONCE = 1 << 12
 HALVES = (torch.bfloat16, torch.float16)
 
@@ -137,11 +137,12 @@ def middle_mean(rows: Sequence[Float[Tensor, " p"]], first: int, end: int) -> Fl
 def _here(plan: Program, rows: Sequence[Tensor], half: torch.dtype | None, result: Tensor) -> None:
     """By numpy, chunk by chunk."""
     chunk = max(1, min(at_once(len(rows), _AT_ONCE_HALVES if half else _AT_ONCE), len(result)))
-    scratch = [result.new_empty(chunk, dtype=torch.int16 if half else None).numpy() for _ in range(plan.scratch)]
-    whole = [] if half else [row.numpy() for row in rows]
+    whole = [row.view(torch.int16).numpy() if half else row.numpy() for row in rows]
+    scratch = [np.empty(chunk, whole[0].dtype) for _ in range(plan.scratch + (len(rows) if half else 0))]
     for lo, hi in spans(len(result), chunk):
-        inputs = [_ordinal(row[lo:hi]).numpy() for row in rows] if half else [row[lo:hi] for row in whole]
-        registers = [*inputs, *(row[: hi - lo] for row in scratch)]
+        free = [row[: hi - lo] for row in scratch]
+        inputs = [_turned(row[lo:hi], free.pop()) if half else row[lo:hi] for row in whole]
+        registers = [*inputs, *free]
         for larger, a, b, out in plan.steps:
             (np.maximum if larger else np.minimum)(registers[a], registers[b], out=registers[out])
         _write([torch.from_numpy(registers[i]) for i in plan.outputs], half, result[lo:hi])
@@ -164,6 +165,13 @@ def _ordinal(row: Tensor) -> Tensor:
     """Numbers of 16 bits as whole numbers in the same order, or back: of a negative one all bits but the sign are turned."""
     bits = row.view(torch.int16)
     return (bits >> 15).bitwise_and_(0x7FFF).bitwise_xor_(bits)
+
+
+def _turned(bits: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """The same in numpy, into memory that is there."""
+    np.right_shift(bits, 15, out=out)
+    np.bitwise_and(out, 0x7FFF, out=out)
+    return np.bitwise_xor(out, bits, out=out)
 
 
 def at_once(n: int, together: int = _AT_ONCE) -> int:
