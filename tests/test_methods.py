@@ -31,6 +31,7 @@ METHODS = {
     "Merging Models with Fisher-Weighted Averaging": ("rules", "fisher"),
     "ColD Fusion: Collaborative Descent for Distributed Multitask Finetuning": ("merge", "repository"),
     "If You Can't Use Them, Recycle Them: Optimizing Merging at Scale Mitigates Performance Tradeoffs": ("search", "study"),
+    "Analyzing and Improving the Training Dynamics of Diffusion Models": ("trajectory", "post_hoc_ema"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

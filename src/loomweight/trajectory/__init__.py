@@ -22,7 +22,13 @@ from .exponential import Exponential as Exponential
 from .lightning_callback import lightning_callback as lightning_callback
 from .lookahead import Lookahead as Lookahead
 from .model_stock import periodic_model_stock as periodic_model_stock
+from .moment import Moment as Moment
+from .posthoc import PostHocEMA as PostHocEMA
 from .power import Power as Power
+from .reconstruct import Synthesis as Synthesis
+from .reconstruct import reconstruct as reconstruct
+from .snapshots import Snapshots as Snapshots
+from .snapshots import synthesise as synthesise
 from .state_file import load_state as load_state
 from .state_file import save_state as save_state
 from .swa import SWA as SWA

@@ -1,8 +1,9 @@
 """An average whose memory is a share of the run, whatever the run's length.
 
 Paper: Analyzing and Improving the Training Dynamics of Diffusion Models (2023, https://arxiv.org/abs/2312.02696), section 3.1,
-equations 2 and 121 to 127: beta_t = (1 - 1 / t)^(gamma + 1). Original code: NVlabs/edm2 at commit 4bf8162, training/phema.py.
-We differ: time is counted in samples, not in steps, so that (1 - n / t)^(gamma + 1) is the share that n new samples leave.
+equations 1 and 2, and appendix C.4, equations 121 (the profile), 123 and 126 (its relative standard deviation, and back) and 127:
+beta(t) = (1 - n / t)^(gamma + 1) is the share that n new samples leave. Original code: NVlabs/edm2 at commit 4bf8162, training/phema.py.
+We differ: gamma may be 0, the plain mean, and negative down to -1; theirs is positive.
 """
 
 from dataclasses import dataclass
