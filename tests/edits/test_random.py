@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loomweight.edits import Drop, Edit, KeepNorm, MagnitudeDrop
 from loomweight.edits.draws import Draws
-from loomweight.edits.ranks import binned, midranks, outrank
+from loomweight.edits.ranks import levels, midranks, outrank
 from loomweight.engines import Inline, Threads
 from loomweight.errors import BadParameter
 from loomweight.weights import Weights
@@ -155,17 +155,14 @@ KINDS = ["smooth", "ties", "outlier", "sparse", "zeros", "tiny", "inf"]
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("columns", [2, 9, 700])
-def test_bins_tell_the_ranks(kind: str, columns: int, dtype: type) -> None:
+def test_levels_tell_the_ranks(kind: str, columns: int, dtype: type) -> None:
+    """What lies above a level outranks the limit, what lies below does not; the level is a value of the row, so little equals it."""
     rows = hard_rows(kind, columns, dtype)
-    bins, ranks = binned(rows), midranks(rows).reshape(-1)
-    low, high = bins.low[bins.of].numpy(), bins.high[bins.of].numpy()
-    assert (low <= ranks).all() and (ranks <= high).all()
-    if kind == "zeros":
-        assert (low == high).all()
-    elif (kind, columns) == ("ties", 700):
-        assert (low == high).mean() > 0.98  # all but the last bin, which holds the tail
-    elif kind == "smooth" and columns == 700:
-        assert (high - low).max() < 20
+    limits = np.concatenate([[-0.5, 0.0, columns - 1.5, columns - 1.0, columns + 3.0], np.random.default_rng(2).uniform(0, columns - 1, 20)])
+    found, ranks = levels(np.sort(rows, axis=1), limits), midranks(rows)
+    for limit, level in zip(limits, found.T[:, :, None], strict=True):
+        assert (ranks[rows > level] > limit).all() and (ranks[rows < level] <= limit).all()
+        assert (rows == level).any(1).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,9 @@ from torch import Tensor
 from ..weights import BLOCK, Block
 from ..weights.spec import spans
 from .only import only
-from .power import power_of
+from .power import of_magnitudes
+
+_SPAN = 2 * BLOCK  # entries that are chosen from at once: a row's ranks take many small steps
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Choice:
     """What an edit keeps of a tensor.
 
     Args:
-        kept: (entries, flat position of the first) -> which of them are kept.
+        kept: (magnitudes of entries, flat position of the first) -> which of them are kept.
         row: it is asked about whole rows of so many entries.
     """
 
@@ -32,7 +34,7 @@ class Chosen:
     """What was kept of a tensor; `whole` and `left` are its sum of |x|^p before and after.
 
     >>> x = torch.tensor([3.0, -1.0])
-    >>> chosen = choose(Choice(lambda entries, first: entries.numpy() > 0), lambda lo, hi: x[lo:hi], 2, p=1)
+    >>> chosen = choose(Choice(lambda sizes, first: sizes.numpy() > 2), lambda lo, hi: x[lo:hi], 2, p=1)
     >>> chosen.of(lambda lo, hi: x[lo:hi])(0, 2), chosen.whole, chosen.left
     (tensor([3., 0.]), 4.0, 3.0)
     """
@@ -58,11 +60,11 @@ class Chosen:
 def choose(choice: Choice, read: Block, numel: int, p: int = 0) -> Chosen:
     """Pass over a tensor once; with p the sums are taken too. Rows come eight at a time, so that bytes are whole."""
     parts, whole, left = [np.empty(0, np.uint8)], 0.0, 0.0
-    for lo, hi in spans(numel, choice.row * max(8, BLOCK // choice.row // 8 * 8)):
-        entries = read(lo, hi)
-        kept = choice.kept(entries, lo)
+    for lo, hi in spans(numel, choice.row * max(8, _SPAN // choice.row // 8 * 8)):
+        sizes = read(lo, hi).abs()
+        kept = choice.kept(sizes, lo)
         parts.append(np.packbits(kept))
         if p:
-            whole += power_of(entries, p)
-            left += power_of(only(entries, torch.from_numpy(kept)), p)
+            whole += of_magnitudes(sizes, p)
+            left += of_magnitudes(only(sizes, torch.from_numpy(kept)), p)
     return Chosen(np.concatenate(parts), whole, left)

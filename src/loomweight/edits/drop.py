@@ -52,7 +52,7 @@ class Drop(Edit):
     def choice(self, name: str, spec: Spec) -> Choice | None:
         """The draws, without `rescale`."""
         draws = self._draws(name, spec)
-        return None if self.rescale else Choice(lambda entries, first: draws.below(1 - self.rate, first, first + len(entries)))
+        return None if self.rescale else Choice(lambda sizes, first: draws.below(1 - self.rate, first, first + len(sizes)))
 
     def bind(self, name: str, spec: Spec, read: Block) -> Block:
         """Draw block by block: nothing is kept."""

@@ -5,6 +5,7 @@ https://arxiv.org/abs/2406.11617), the step MagPrune. Original code: https://git
 """
 
 from dataclasses import dataclass, replace
+from math import ceil, floor
 from typing import Self
 
 import numpy as np
@@ -20,11 +21,11 @@ from .draws import Draws
 from .edit import Edit
 from .only import only
 from .ranges import within
-from .ranks import Bins, binned, midranks, outrank
+from .ranks import levels, midranks, outrank
 from .rows import by_rows, width
 from .tally import numbers
 
-_ROUNDING = 1e-3  # of a byte: what float32 may lose, and more
+_WIDE = 256  # columns from which on a table of steps is smaller than the row
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class MagnitudeDrop(Edit):
             return None
         draws, columns = self._draws(name, spec), width(spec)
         if self.epsilon == 0 or columns == 1:
-            return Choice(lambda entries, first: draws.below(self.density, first, first + len(entries)))
-        return Choice(lambda entries, first: self._kept(numbers(entries.abs()).reshape(-1, columns), draws, first), columns)
+            return Choice(lambda sizes, first: draws.below(self.density, first, first + len(sizes)))
+        return Choice(lambda sizes, first: self._kept(numbers(sizes).reshape(-1, columns), draws, first), columns)
 
     def bind(self, name: str, spec: Spec, read: Block) -> Block:
         """With `rescale`, rank rows when they are read; without, draw the mask now and keep one bit an entry."""
@@ -108,25 +109,34 @@ class MagnitudeDrop(Edit):
         return (kept / torch.from_numpy(np.where(p > 0, p, 1)).to(kept)).reshape(rows.shape)
 
     def _kept(self, rows: NDArray, draws: Draws, first: int) -> NDArray[np.bool_]:
-        """Which entries of these rows are kept: by their bins and the first bits of u, where those tell; else by all bits; else by their ranks."""
+        """Which entries of these rows are kept: by the first bits of u, where those tell; else by all bits and the rank."""
         low, high = self._range
         step = (high - low) / (rows.shape[1] - 1)
-        bins, leading = binned(rows), draws.leading(first, first + rows.size)
-        sure, width = _bytes(bins, low, step)
-        kept = leading < sure
-        at = np.flatnonzero(leading - sure <= width)
-        limits = (draws.whole(leading, first, at) - low) / step
-        of = bins.of.numpy()[at]
-        least, most = bins.low.numpy()[of], bins.high.numpy()[of]
-        kept[at] = least > limits
-        unsettled = (least <= limits) & (most > limits) & (rows.reshape(-1)[at] != 0)
-        kept[at[unsettled]] = outrank(rows, at[unsettled], limits[unsettled])
+        sorted_, leading = np.sort(rows, axis=1), draws.leading(first, first + rows.size)
+        sure, until = max(floor(256 * low), 0), min(ceil(256 * high), 256)
+        if rows.shape[1] < _WIDE:
+            kept, at = leading < sure, np.flatnonzero((leading >= sure) & (leading < until))
+        else:
+            steps = np.arange(sure, until + 1)
+            kept, at = _told(rows, leading, steps, levels(sorted_, (steps / 256 - low) / step))
+        at = at[rows.reshape(-1)[at] != 0]
+        kept[at] = outrank(rows, at, (draws.whole(leading, first, at) - low) / step, sorted_)
         return kept
 
 
-def _bytes(bins: Bins, low: float, step: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """(sure, width) for every entry, p = low + step rank: u < p where floor(256 u) < sure, and not where it exceeds sure + width."""
-    sure = (bins.low * (256 * step)).add_(256 * low - _ROUNDING).floor_().clamp_(0, 255)
-    width = (bins.high * (256 * step)).add_(256 * low + _ROUNDING).ceil_().sub_(sure).sub_(1).clamp_(0, 255)
-    both = sure.add_(width, alpha=256).to(torch.int32).to(torch.int16).index_select(0, bins.of).numpy().view(np.uint16)
-    return both.astype(np.uint8), (both >> np.uint16(8)).astype(np.uint8)
+def _told(rows: NDArray, leading: NDArray[np.uint8], steps: NDArray[np.intp], values_RS: NDArray) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Which entries are kept as far as floor(256 u) tells, and where it does not.
+
+    Where 256 u is one of the steps, an entry above its row's value for that step is kept and one below is not; before the first
+    step all are kept, after the last none. An entry that lies between what two steps say is not told.
+    """
+    before, after = int(steps[0]) - 2, int(steps[-1]) + 1
+    table = np.full((len(rows), len(steps) + 4), np.inf, rows.dtype)
+    table[:, :2] = -1
+    table[:, 2:-2] = values_RS
+    at = np.minimum(np.maximum(leading, max(before, 0)), min(after, 255)).astype(np.int32).reshape(rows.shape)
+    at += (np.arange(len(rows), dtype=np.int32) * table.shape[1] + (1 - before))[:, None]
+    entries, flat, places = rows.reshape(-1), torch.from_numpy(table.reshape(-1)), torch.from_numpy(at.reshape(-1))
+    kept = entries > flat.index_select(0, places).numpy()
+    at -= 1
+    return kept, np.flatnonzero((entries >= flat.index_select(0, places).numpy()) != kept)

@@ -46,5 +46,7 @@ class ElectSign(Rowwise):
 
     def combined(self, rows: Sequence[Float[Tensor, " p"]]) -> Float[Tensor, " p"]:
         """Elect and average the rows."""
-        factors = self.weights or (1.0,) * len(rows)
-        return agreeing(rows, factors, elected(mass(rows, factors), self.tie), self.normalize)
+        factors, ones = self.weights or (1.0,) * len(rows), (1.0,) * len(rows)
+        even = min(factors) == max(factors) > 0
+        sign = elected(mass(rows, ones if even else factors), self.tie)
+        return agreeing(rows, ones if even and self.normalize else factors, sign, self.normalize)

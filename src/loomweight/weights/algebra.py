@@ -154,8 +154,15 @@ def _pairwise(sign: str, left: Weights, right: Weights, function: Callable[..., 
     spec = {name: Spec(s.shape, torch.promote_types(s.dtype, right.spec[name].dtype)) for name, s in left.spec.items()}
 
     def open_(name: str) -> Block:
-        a, b = working(left, name), working(right, name)
-        return lambda lo, hi: function(a(lo, hi), b(lo, hi))
+        a, b, work = left.open(name), working(right, name), left.spec[name].work
+
+        def block(lo: int, hi: int) -> torch.Tensor:
+            stored, other = a(lo, hi), b(lo, hi)
+            entries = stored.to(work)
+            own = entries is not stored and entries.dtype == other.dtype and not stored.requires_grad
+            return function(entries, other, out=entries if own else None)
+
+        return block
 
     sources = tuple(dict.fromkeys(left.sources + right.sources))
     return Weights(spec, open_, ties=left.ties, origin=(sign, left, right), label=f"({left.label} {sign} {right.label})", sources=sources)
