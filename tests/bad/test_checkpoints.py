@@ -221,6 +221,33 @@ def test_where_one_model_has_nan_the_other_decides(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("here")
+def test_where_a_model_of_an_earlier_document_has_nan_the_other_decides(capsys: pytest.CaptureFixture[str]) -> None:
+    spoil()
+    text = "name: first\n" + LINEAR + "---\nmerge_method: linear\nmodels: [{model: first}, {model: three}]\nparameters: {weight: 1}\n"
+    refused(capsys, "merge", recipe(text), "out", says=r"two: tensor 'model\.layers\.1\.mlp\.up_proj\.weight' holds -inf at \[0, 2\].*--allow-nonfinite")
+    merged(capsys, text, "--allow-nonfinite")
+    name = "model.layers.1.mlp.up_proj.weight"
+    one, two, three, out = (tensors(folder)[name] for folder in ("one", "two", "three", "out"))
+    assert same(out, (torch.where(two.isfinite(), (one + two) / 2, one) + three) / 2)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_model_left_out_of_an_earlier_document_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two documents on: the final one uses the second, which uses the first, where a model is left out."""
+    spoil()
+    shutil.copytree("three", "four")
+    krum = "merge_method: krum\nmodels: [{model: base}, {model: one}, {model: two}, {model: three}, {model: four}]\nparameters: {f: 1}\n"
+    text = "name: first\n" + krum + "---\nname: second\nmerge_method: passthrough\nmodels: [{model: first}]\n"
+    text += "---\nmerge_method: linear\nmodels: [{model: second}, {model: one}]\nparameters: {weight: 1}\n"
+    ran = merged(capsys, text, "--allow-nonfinite")
+    words = r"in 'second', in 'first', two is left out of \d+ tensors: its 'model.layers.1.mlp.up_proj.weight' holds NaN or Inf"
+    assert len(re.findall(f"note: {words}", ran.err)) == 1, ran.err
+    assert re.search(words, Path("out/README.md").read_text())
+    merged(capsys, text.replace("{model: two}, ", "").replace("f: 1", "f: 0"), out="without")
+    assert all(same(value, tensors("without")[key]) for key, value in tensors("out").items())
+
+
+@pytest.mark.usefixtures("here")
 def test_nan_in_all_models_is_an_error_even_so(capsys: pytest.CaptureFixture[str]) -> None:
     spoil()
     change("one", **{name.replace(".", "__"): tensor for name, tensor in tensors("two").items()})

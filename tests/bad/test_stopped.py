@@ -6,10 +6,12 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from ..cli.run import run
 from .scene import LINEAR, SLERP, TIES, everything, merged, recipe, refused, told
@@ -90,7 +92,7 @@ def test_interrupted_it_ends_with_130_and_can_be_resumed(capsys: pytest.CaptureF
         process.join()
     err = ERRORS.read_text()
     assert process.exitcode == 130 and "Traceback" not in err
-    assert re.fullmatch(r"interrupted; [^\n]*--resume[^\n]*\n", err), err
+    assert re.fullmatch(rf"interrupted; [^\n]* {re.escape(str(PARTIAL.resolve()))}: go on with [^\n]*--resume[^\n]* or delete it\.\n", err), err
     assert not Path("out").exists() and PARTIAL.exists()
     finished(capsys, "merge", "r.yaml", "out", "--resume")
     assert everything(Path("out")) == everything(Path("whole")) and not PARTIAL.exists()
@@ -175,6 +177,59 @@ def test_what_is_all_finished_is_done(capsys: pytest.CaptureFixture[str]) -> Non
     ran = run(capsys, "merge", "r.yaml", "out", "--resume", "--report", "r.html")
     assert ran.code == 0 and ran.out.count("was finished already, from just this plan; left as it is") == 2, ran
     assert everything(Path("out")) == before and Path("r.html").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_interrupted_before_anything_was_written_nothing_is_said_to_be_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("loomweight.weights.write"), "_prepare", interrupted)
+    ran = run(capsys, "merge", recipe(LINEAR), "out")
+    assert ran.code == 130 and ran.err.startswith("interrupted; no half output was left behind") and "partial" not in ran.err, ran
+    assert not PARTIAL.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_killed_at_the_very_end_it_is_finished_and_the_rest_is_swept_away(capsys: pytest.CaptureFixture[str]) -> None:
+    """The rename is done and the lock's folder is not gone yet."""
+    merged(capsys, LINEAR)
+    before = everything(Path.cwd())
+    PARTIAL.mkdir()
+    (PARTIAL / "lock").touch()
+    assert "was finished already" in run(capsys, "merge", "r.yaml", "out", "--resume").out
+    assert everything(Path.cwd()) == before
+
+
+@pytest.mark.usefixtures("here")
+def test_one_file_that_is_finished_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, LINEAR, out="out.safetensors")
+    before = everything(Path.cwd())
+    ran = run(capsys, "merge", "r.yaml", "out.safetensors", "--resume")
+    assert ran.code == 0 and "out.safetensors: was finished already, from just this plan; left as it is" in ran.out, ran
+    assert everything(Path.cwd()) == before
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("change", ["recipe", "seed", "input", "options", "mark", "length"])
+def test_one_finished_file_of_another_plan_is_refused(change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    merged(capsys, LINEAR, out="out.safetensors")
+    more, out = ("--allow-nonfinite",) if change == "options" else (), Path("out.safetensors")
+    match change:
+        case "recipe":
+            recipe(LINEAR.replace("weight: 1", "weight: 2", 1))
+        case "seed":
+            recipe(LINEAR + "seed: 1\n")
+        case "input":
+            data = Path("one/model.safetensors").read_bytes()
+            Path("one/model.safetensors").write_bytes(data[:-4] + b"\0\0\0\0")
+        case "mark":
+            save_file(load_file(out), out, {"format": "pt"})
+        case "length":
+            out.write_bytes(out.read_bytes()[:-4])
+        case _:
+            pass
+    refused(capsys, "merge", "r.yaml", "out.safetensors", "--resume", *more, says=r"out\.safetensors exists already; choose another path")
 
 
 @pytest.mark.usefixtures("here")

@@ -27,6 +27,7 @@ def options(version: Annotated[bool | None, typer.Option("--version", callback=_
 
 
 _INTERRUPTED = 130
+_NOTHING_NOTED = "no half output was left behind. The same command with --resume, where it has one, goes on."
 #: command -> the module of this package that holds it, in the order of `--help`
 COMMANDS = ("demo", "merge", "recipe", "tune", "align", "axes", "barrier", "repo", "inspect", "diff", "doctor", "methods")
 
@@ -42,14 +43,20 @@ def main(arguments: list[str] | None = None) -> None:
     except LoomweightError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        _say_interrupted()
+    except KeyboardInterrupt as error:
+        _say_interrupted(error)
         sys.exit(_INTERRUPTED)
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:  # typer catches the interrupt, and says nothing
-            _say_interrupted()
+            _say_interrupted(ended)
         raise
 
 
-def _say_interrupted() -> None:
-    typer.secho("interrupted; no half output was left behind. The same command with --resume, where it has one, goes on.", fg="yellow", err=True)
+def _say_interrupted(error: BaseException) -> None:
+    """What was left, as whoever was interrupted has noted it."""
+    notes: list[str] = []
+    cause: BaseException | None = error
+    while cause:
+        notes += getattr(cause, "__notes__", [])
+        cause = cause.__context__
+    typer.secho(f"interrupted; {' '.join(notes) or _NOTHING_NOTED}", fg="yellow", err=True)

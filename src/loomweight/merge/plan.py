@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 
 import torch
 
@@ -15,6 +14,7 @@ from ..weights.order import natural
 from .dtypes import dtype_of
 from .masks import nonfinite_of
 from .method import Method, Numbers, Setup
+from .once import Once
 from .pick import on, ordered, picked
 from .recipe import Recipe
 
@@ -69,6 +69,7 @@ class Plan:
         ties: alias -> owner in the result.
         notes: what the recipe says that has no effect, and what deserves a word.
         load: opens the paths that stand in parameters (evidence).
+        earlier: each makes the result of a document that this one uses.
     """
 
     recipe: Recipe = field(repr=False)
@@ -78,6 +79,7 @@ class Plan:
     ties: Mapping[str, str] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
     load: Callable[[str], Weights] = field(default=no_path, repr=False)
+    earlier: tuple[Callable[[], Weights], ...] = field(default=(), repr=False)
 
     @cached_property
     def names(self) -> list[str]:
@@ -131,16 +133,16 @@ class Plan:
         parts = [self._merged(group, inputs, allow_nonfinite, tell) for group in self.groups]
         return ordered(union(*parts), self.names, self.ties)
 
-    def promised(self) -> Weights:
-        """The result as an input of another plan: nothing is read or weighed before its first tensor is opened."""
-        result = self.headers
-        lock = Lock()
-        made: list[Weights] = []
+    def promised(self, make: Callable[[], Weights] | None = None) -> Weights:
+        """The result as an input of another plan: nothing is read or weighed before its first tensor is opened.
+
+        Args:
+            make: gives the result, the same at every call; None is `weights`, called once.
+        """
+        result, make = self.headers, make or Once(self.weights)
 
         def open_(name: str) -> Block:
-            with lock:
-                made.extend([] if made else [self.weights()])
-            return made[0].open(name)
+            return make().open(name)
 
         origin = ("plan", *(self.rule(group) for group in self.groups), *self.inputs.values())
         return Weights(result, open_, ties=self.ties, origin=origin, label=self.recipe.name or "", sources=self.sources)

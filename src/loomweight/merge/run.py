@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from ..engines import Threads
 from ..errors import OutputError
 from ..weights import Weights
 from ..weights.disk import telling
+from ..weights.lock import swept
 from ..weights.place import Place
 from ..weights.write import Output, write
 from .bar import bar
-from .finished import RECORD, is_finished, recorded
+from .finished import RECORD, is_finished, marked, recorded
 from .graph import finals, in_order
 from .inputs import adapter_home, home, opened, opener
+from .making import Making
+from .once import Once
 from .pick import device_of
 from .plan import Plan
 from .planning import check_recipe, plan
@@ -95,8 +99,11 @@ class Outcome:
     kept: tuple[Path, ...] = field(default=())
 
 
-def plans(recipes: Sequence[Recipe], stages: Stages | None = None) -> list[Plan]:
+def plans(recipes: Sequence[Recipe], stages: Stages | None = None, make: Callable[[Plan], Weights] = Plan.weights) -> list[Plan]:
     """Plan every document of a file, each after those whose results it uses; headers are read, no data.
+
+    Args:
+        make: makes the results that others use, each when it is first needed.
 
     Raises:
         LoomweightError: the recipe or a model does not fit; the message says where.
@@ -104,6 +111,7 @@ def plans(recipes: Sequence[Recipe], stages: Stages | None = None) -> list[Plan]
     stages = stages or Stages()
     done: list[Plan] = []
     made: dict[str, Weights] = {}
+    results: dict[str, Once] = {}
     names = [recipe.name for recipe in recipes if recipe.name]
     for recipe in (ordered := in_order(recipes)):
         check_recipe(recipe)
@@ -112,11 +120,13 @@ def plans(recipes: Sequence[Recipe], stages: Stages | None = None) -> list[Plan]
     for recipe in ordered:
         given = opened(recipe, made, names)
         planned = plan(recipe, stages.prepare(recipe, given), opener(recipe))
-        planned = replace(planned, notes=(*planned.notes, *stages.notes(recipe, given)))
+        planned = replace(planned, notes=(*planned.notes, *stages.notes(recipe, given)), earlier=tuple(results[name] for name in recipe.earlier))
         for check in stages.checks:
             check(planned)
         done.append(planned)
-        made |= {recipe.name: planned.promised()} if recipe.name else {}
+        if recipe.name:
+            results[recipe.name] = Once(partial(make, planned))
+            made[recipe.name] = planned.promised(results[recipe.name])
     return done
 
 
@@ -134,15 +144,15 @@ def run(recipe: str | Path | Sequence[Recipe], out: str | Path, options: Options
     """
     options, stages = options or Options(), stages or Stages()
     recipes = read_recipes(recipe) if isinstance(recipe, str | Path) else recipe
-    device_of(options.device)
-    done = plans(recipes, stages)
+    making = Making(options.allow_nonfinite, device_of(options.device))
+    done = plans(recipes, stages, making)
     targets = _targets(done, Path(out), options)
     kept = tuple(path for planned, path in targets if options.resume and is_finished(planned, _output(planned, path, options, stages)))
     _check_places(targets, [Path(recipe)] if isinstance(recipe, str | Path) else [], {path: options.overwrite or path in kept for _, path in targets})
     if options.dry_run:
         return Outcome(tuple(planned for planned, _ in targets), kept=kept)
     with Threads() if options.threads is None else Threads(options.threads):
-        made = [planned if path in kept else _made(planned, path, options, stages) for planned, path in targets]
+        made = [_left(planned, path) if path in kept else _made(planned, path, options, stages, making) for planned, path in targets]
     return Outcome(tuple(made), tuple(path for _, path in targets), kept)
 
 
@@ -179,12 +189,18 @@ def _sources(planned: Plan) -> list[Path]:
     return [*planned.sources, *(donor for donor in donors if donor.exists())]
 
 
-def _made(planned: Plan, path: Path, options: Options, stages: Stages) -> Plan:
+def _left(planned: Plan, path: Path) -> Plan:
+    """The plan of an output that is finished, and stays."""
+    with telling(path):
+        swept(Place.at(path))
+    return planned
+
+
+def _made(planned: Plan, path: Path, options: Options, stages: Stages, making: Making) -> Plan:
     """The plan, carried out, with notes of what has turned out meanwhile."""
-    notes: list[str] = []
-    weights = planned.weights(allow_nonfinite=options.allow_nonfinite, device=device_of(options.device), tell=notes.append)
+    weights = making(planned)
     output = _output(planned, path, options, stages)
-    if notes:
+    if notes := making.notes(planned.recipe):
         planned = replace(planned, notes=(*planned.notes, *notes))
         told = {name: content for name, content in stages.beside(planned).items() if name != RECORD}
         output = replace(output, files={**output.files, **told} if output.files else {})
@@ -194,6 +210,7 @@ def _made(planned: Plan, path: Path, options: Options, stages: Stages) -> Plan:
 
 
 def _output(planned: Plan, path: Path, options: Options, stages: Stages) -> Output:
-    beside = {} if path.suffix == ".safetensors" else stages.beside(planned)
     how = f"{options.device} {options.allow_nonfinite} {options.shard_size}"
-    return Output(path, options.shard_size, {"format": "pt"}, recorded(planned, beside, how), options.overwrite)
+    if path.suffix == ".safetensors":
+        return Output(path, options.shard_size, {"format": "pt", **marked(planned, how)}, overwrite=options.overwrite)
+    return Output(path, options.shard_size, {"format": "pt"}, recorded(planned, stages.beside(planned), how), options.overwrite)

@@ -30,6 +30,13 @@ def claimed(place: Place) -> Iterator[None]:
         os.close(descriptor)
 
 
+def swept(place: Place) -> None:
+    """Remove the empty rest of a run that was killed when its output was whole and its lock not yet gone."""
+    if place.partial.exists():
+        with claimed(place):
+            pass
+
+
 def _locked(place: Place) -> int:
     path = place.partial / "lock"
     while True:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from ..errors import BrokenFile
 from .spec import Block, Spec
 
@@ -33,8 +35,13 @@ class Stamp:
         return Stamp(path, found.st_size, found.st_mtime_ns)
 
     def check(self) -> None:
-        """Raise where the file is no longer the one whose header was read: its data may be another model's."""
-        if Stamp.of(self.path) != self:
+        """Raise where the file is no longer the one whose header was read: its data may be another model's, or gone."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            found = None
+        if found is None or (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
+            Stamp.of(self.path)
             raise BrokenFile(f"{self.path}: the file has changed since it was loaded; load it again.")
 
     @property
@@ -62,6 +69,17 @@ class Store:
     inside: str = ""
 
     def open(self, name: str) -> Block:
-        """Open a tensor (or the owner of an alias), provided that the file is unchanged."""
+        """Open a tensor (or the owner of an alias), provided that the file is unchanged; every block asks again.
+
+        A mapped file that another process has shortened has no pages any more where data was, and touching them ends the process
+        (SIGBUS). So it is looked at, which costs two microseconds, before a block is handed out. Shortened while that block is
+        worked on, it still ends the process.
+        """
         self.stamp.check()
-        return self.read(self.ties.get(name, name))
+        read = self.read(self.ties.get(name, name))
+
+        def block(lo: int, hi: int) -> Tensor:
+            self.stamp.check()
+            return read(lo, hi)
+
+        return block

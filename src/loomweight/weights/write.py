@@ -205,16 +205,22 @@ def _complete(pour: _Pour, beside: Mapping[str, bytes], overwrite: bool, progres
         if not journal.begun:
             journal.drop()
             raise
-        raise OutputError(f"{error} What is done is kept in {place.partial}: go on with resume=True, or delete it (--resume on the command line).") from error
+        raise OutputError(f"{error} {_kept(place)}") from error
     except LoomweightError:  # of the data: what mends it makes another plan
         journal.drop()
         raise
-    except BaseException:
+    except BaseException as error:
         if not journal.begun:
             journal.drop()
+        else:
+            error.add_note(_kept(place))
         raise
     with telling(place.target):
         sync(place.target.parent)
+
+
+def _kept(place: Place) -> str:
+    return f"What is done is kept in {place.partial}: go on with resume=True (--resume on the command line), or delete it."
 
 
 def _prepare(pour: _Pour, beside: Mapping[str, bytes]) -> None:
