@@ -16,6 +16,7 @@ from ..weights.axes import Axes, axes, axes_of, table_for
 from ..weights.names import difference
 from .alignment import How
 from .depth import check_depths, deeper_stack, other_depth
+from .filing import filing, in_modules
 from .named import called, named
 from .network import Network, network
 from .pick import ordered
@@ -81,12 +82,16 @@ class Coordinates:
         """
         source = self.how.table or self.how.model or "the axes table"
         try:
-            return self._table(side)
+            return self._table(replace(side, weights=self.in_modules(side.weights)))
         except (NamesDiffer, ShapesDiffer) as error:
             own = " Name its own with moving_model or moving_table." if self.how.method in ("ot", "depth") and self.moving is self else ""
             raise type(error)(f"{side.weights.label or 'a set'} does not fit {source}: {error}{own}") from error
         except BadParameter as error:
             raise BadParameter(f"{self.how.table}: {error}" if self.how.table else str(error)) from error
+
+    def in_modules(self, weights: Weights) -> Weights:
+        """A set under the names of the modules of the model, if `how` names one: Transformers may store it under others."""
+        return in_modules(self.network.model, weights) if self.how.model else weights
 
     def _table(self, side: Side) -> Axes:
         if self.how.table:
@@ -106,6 +111,12 @@ class Coordinates:
         Raises:
             NamesDiffer, ShapesDiffer: the networks are not of one family, or the table does not fit; the message names the tensor.
         """
+        here, there = self.moving.in_modules(moving.weights), self.in_modules(reference.weights)
+        if here is not moving.weights or there is not reference.weights:
+            filed = filing(self.network.model)
+            left_out = without if filed is None else filed.dropping(without)
+            brought = self.bring(replace(moving, weights=here), replace(reference, weights=there), left_out)
+            return filed.outward(brought, moving.weights) if filed else brought
         deeper = self.how.method == "depth"
         names = [[n for n in side.weights.names if not without(n)] for side in (moving, reference)] if deeper else 2 * [_common(moving, reference, without)]
         config = reference.config or moving.config
@@ -158,7 +169,7 @@ def holding(model: nn.Module, weights: Weights) -> nn.Module:
     """
     from ..align import loaded
 
-    own = from_module(model)
+    own, weights = from_module(model), in_modules(model, weights)
     if all(name in weights for name in own.names):
         return loaded(model, weights)
     ties = {alias: owner for alias, owner in own.ties.items() if alias not in weights and owner in weights}
