@@ -154,7 +154,7 @@ def draw(found: dict[str, dict[str, list[float]]], path: Path) -> None:
         panel.set(title=name, xlabel="from one network to the other", ylabel="test loss", ylim=(0, None))
     panels[0][0].legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
 
 
 def show(title: str, pairs: Sequence[Rows]) -> None:
