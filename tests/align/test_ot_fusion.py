@@ -188,6 +188,19 @@ def test_half_the_width() -> None:
     assert score(combine([back, wide], Mean()), 64, 64) > parents - 0.05
 
 
+def test_maps_are_as_precise_as_the_weights() -> None:
+    """Kept in float32 for weights that are carried in float32, which makes no difference there; in float64 for others."""
+    (wide, x), narrow = (seeded(0, Mlp, 9, 7), torch.zeros(2, 1, 8, 8)), seeded(1, Mlp, 5, 4)
+    sets = [from_module(model) for model in (wide, narrow)]
+    double = [Weights.of({name: tensor.double() for name, tensor in weights.items()}) for weights in sets]
+    tables = axes(wide, x), axes(narrow, x)
+    edits = [ot_fusion(tables[0], ours, tables[1], theirs) for ours, theirs in (sets, double)]
+    for edit, dtype in zip(edits, (torch.float32, torch.float64), strict=True):
+        assert {found.makes.dtype for _, found in edit.maps} == {found.consumes.dtype for _, found in edit.maps} == {dtype}
+    for name, tensor in edits[0](sets[0]).items():
+        torch.testing.assert_close(tensor.double(), edits[1](double[0])[name], rtol=1e-5, atol=1e-6)
+
+
 def test_the_papers_normalisation() -> None:
     """At half the width T diag(1/b) is half of diag(1/a) T on the consuming side; at one width they are the same."""
     (_, wide_table, wide), (_, table, narrow) = apart(1, 64, 64), apart(11, 32, 32)

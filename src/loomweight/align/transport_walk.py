@@ -30,6 +30,9 @@ class Walk:
         self.roots = [name for name, space in self.axes.spaces.items() if not space.within]
         self.version: dict[str, int] = dict.fromkeys(self.axes.spaces, 0)
         self.seen: dict[str, tuple[int, ...]] = {}
+        specs = [spec for side in (rows.moving, rows.reference) for spec in side.weights.spec.values() if spec.averages]
+        #: maps are kept in the precision in which weights are carried
+        self.work = torch.float64 if any(spec.work == torch.float64 for spec in specs) else torch.float32
 
     def run(self) -> None:
         """Visit every space, first those whose inputs are aligned; then all of them again, as often as the transport says."""
@@ -78,8 +81,12 @@ class Walk:
         if any(not self._within_children(use, children) for use in self.rows.uses(root)) or root in self.costs:
             cost, masses, other_masses = self._cost(root, root)
             outer, mass, other_mass = outer + cost[0, :, 0], mass + masses[0], other_mass + other_masses[0]
-        found = self.transport.unit_map(self.transport.plan(outer, self.transport.masses(mass), self.transport.masses(other_mass)))
-        return {root: found, **{child: _of_pairs(self.transport.unit_map(plans.transpose(0, 1)), found) for child, plans in inner.items()}}
+        found = self._map(self.transport.plan(outer, self.transport.masses(mass), self.transport.masses(other_mass)))
+        return {root: found, **{child: _of_pairs(self._map(plans.transpose(0, 1)), found) for child, plans in inner.items()}}
+
+    def _map(self, plan: Tensor) -> UnitMap | UnitOrder:
+        found = self.transport.unit_map(plan)
+        return found if found.order is not None else UnitMap(found.makes.to(self.work), found.consumes.to(self.work))
 
     def _within_children(self, use: Use, children: Sequence[str]) -> bool:
         term = self.axes.layouts[use.tensor].axes[use.axis][use.term]
