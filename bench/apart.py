@@ -16,7 +16,19 @@ from apart_models import Scores, batches, scores
 from apart_train import CASES, Case, network
 from torch import Tensor, nn
 
-from loomweight.align import Network, activation_costs, activation_matching, loaded, ot_fusion, pleas, renew_batch_norm, repair, weight_matching
+from loomweight.align import (
+    Network,
+    Training,
+    activation_costs,
+    activation_matching,
+    loaded,
+    ot_fusion,
+    pleas,
+    renew_batch_norm,
+    repair,
+    straight_through,
+    weight_matching,
+)
 from loomweight.align.features import Fit
 from loomweight.evaluate import between
 from loomweight.weights import Weights, from_module
@@ -93,13 +105,28 @@ def aligners(pair: Pair) -> dict[str, Callable[[Weights, Weights], Weights]]:
         costs = activation_costs(Network(table, second), Network(table, first), pair.inputs)
         return ot_fusion(table, b, table, a, costs=costs)(b)
 
-    return {
+    def straight(a: Weights, b: Weights) -> Weights:
+        loader = list(batches(pair.case.data()[0], 128, seed=0))
+        return straight_through(table, b, a, first, loader, loss=characters, training=Training(rate=0.1))(b)
+
+    found = {
         "as they are": lambda a, b: b,
         "OT, weights": lambda a, b: ot_fusion(table, b, table, a)(b),
         "OT, activations": transported,
         "weight matching": lambda a, b: weight_matching(table, b, a)(b),
         "activation matching": lambda a, b: activation_matching(table, second, first, pair.inputs)(b),
     }
+    return {**found, "straight through": straight} if is_transformer(first) else found
+
+
+def characters(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Cross entropy of scores (batch, classes, places)."""
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def is_transformer(model: nn.Module) -> bool:
+    """Whether there is a transformer in a network; its units are not repaired."""
+    return any(isinstance(module, nn.TransformerEncoder) for module in model.modules())
 
 
 def averaged(found: Iterable[Scores]) -> Scores:
@@ -111,16 +138,14 @@ def measured(pair: Pair) -> Rows:
     """Each row's average of the two."""
     a, b = pair.weights
     table, (first, second) = pair.table, pair.models
-    transformer = any(isinstance(module, nn.TransformerEncoder) for module in first.modules())
+    transformer = is_transformer(first)
     found = {"parents": averaged(map(pair.scores, (a, b)))}
     for name, align in aligners(pair).items():
         found |= pair.fused(name, a, align(a, b), mend=not transformer)
-    if not transformer:
-        match = activation_matching(table, second, first, pair.inputs)
-        merged = pleas(table, b, a, match=match, fit=Fit(first, pair.inputs, progress=False))
-        model = pair.model(merged.weights)
-        found["PLeaS, width 1"] = pair.scores(renew_batch_norm(model, pair.inputs, progress=False) if has_norms(model) else merged.weights)
-    return found
+    match = activation_matching(table, second, first, pair.inputs)
+    merged = pleas(table, b, a, match=match, fit=Fit(first, pair.inputs, progress=False))
+    renewed = renew_batch_norm(pair.model(merged.weights), pair.inputs, progress=False) if has_norms(first) else merged.weights
+    return found | {"PLeaS, width 1": pair.scores(renewed)}
 
 
 def has_norms(model: nn.Module) -> bool:
@@ -147,13 +172,12 @@ def draw(found: dict[str, dict[str, list[float]]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(found), figsize=(4 * len(found), 3.2), squeeze=False)
+    figure, panels = pyplot.subplots(1, len(found), figsize=(4 * len(found), 3.4), squeeze=False, layout="constrained")
     for panel, (name, lines) in zip(panels[0], found.items(), strict=True):
         for label, losses in lines.items():
             panel.plot([i / (len(losses) - 1) for i in range(len(losses))], losses, marker="o", markersize=3, label=label)
         panel.set(title=name, xlabel="from one network to the other", ylabel="test loss", ylim=(0, None))
-    panels[0][0].legend()
-    figure.tight_layout()
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=90)
 
 
