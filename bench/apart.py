@@ -107,7 +107,7 @@ def aligners(pair: Pair) -> dict[str, Callable[[Weights, Weights], Weights]]:
 
     def straight(a: Weights, b: Weights) -> Weights:
         loader = list(batches(pair.case.data()[0], 128, seed=0))
-        return straight_through(table, b, a, first, loader, loss=characters, training=Training(rate=0.1))(b)
+        return straight_through(table, b, a, first, loader, loss=characters, training=Training(rate=0.5))(b)
 
     found = {
         "as they are": lambda a, b: b,
