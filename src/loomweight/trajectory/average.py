@@ -1,18 +1,17 @@
 """A running average of a live model: a profile says how much of it each point is."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import NamesDiffer, ShapesDiffer
+from ..errors import NamesDiffer
 from ..rules import RunningAverage
-from ..weights.names import difference
 from ..weights.spec import Spec
 from .clock import Clock
-from .model import averaged, followed, local
-from .step import Move, advance
+from .model import averaged, fitting, followed, local
+from .step import Move, advance, refuse_nonfinite
 from .track import Track
 
 
@@ -41,7 +40,9 @@ class Average(Track):
         self.totals: dict[str, Tensor] = {}
         self.since: dict[str, float] = {}
         if getattr(profile, "from_start", False):
-            self._join(averaged(self.model))
+            start = averaged(self.model)
+            refuse_nonfinite({name: local(tensor) for name, tensor in start.items()})
+            self._join(start)
 
     def forget(self, *names: str) -> None:
         """Drop these tensors from the average: they have left the model, or begin anew.
@@ -54,22 +55,31 @@ class Average(Track):
         for name in names:
             del self.totals[name], self.since[name]
 
+    def allocate(self) -> Self:
+        """Hold memory for the average now, not at the first point: its `state_dict()` is then what `torch.distributed.checkpoint` can load into.
+
+        >>> list(Average(nn.Linear(1, 1), lw.rules.RunningMean()).allocate().state_dict()["totals"])
+        ['weight', 'bias']
+        """
+        self._join({name: tensor for name, tensor in followed(self.model, self.totals).items() if name not in self.totals})
+        return self
+
     def _take(self, samples: float) -> None:
         live = followed(self.model, self.totals)
         new = {name: tensor for name, tensor in live.items() if name not in self.totals}
         self._join(new)
-        moves = [Move(name, local(total), local(live[name]), self._rate(name, samples)) for name, total in self.totals.items() if name in live]
+        rates = {since: self.profile.rate(self.seen - since, samples) for since in set(self.since.values())}
         try:
-            advance(moves)
-        except Exception:
+            advance(Move(name, local(total), local(live[name]), rates[self.since[name]]) for name, total in self.totals.items() if name in live)
+        except BaseException:
             self.forget(*new)
             raise
-        self.totals = {name: total for name, total in self.totals.items() if name in live}  # what is now a second name of another tensor goes
+        if len(live) < len(self.totals):
+            self.forget(*(self.totals.keys() - live.keys()))  # what is now a second name of another tensor goes
         self.seen += samples
 
-    def _rate(self, name: str, samples: float) -> float:
-        return self.profile.rate(self.seen - self.since[name], samples)
-
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def _join(self, new: Mapping[str, Tensor]) -> None:
         for name, tensor in new.items():
             total = torch.zeros_like(tensor.detach(), dtype=Spec(tuple(tensor.shape), tensor.dtype).work, device=self.device)
@@ -88,13 +98,9 @@ class Average(Track):
     def _state(self) -> dict[str, Any]:
         return {"seen": self.seen, "totals": dict(self.totals), "since": dict(self.since)}
 
+    @torch.no_grad()
     def _load(self, state: Mapping[str, Any]) -> None:
-        expected = averaged(self.model, state["totals"]) if state["totals"] else {}  # nothing yet is a state too
-        if lacking := difference(expected, state["totals"]):
-            raise NamesDiffer(f"the saved average is that of another model: {lacking} (first: this model; second: the state).")
-        for name, total in state["totals"].items():
-            if total.shape != expected[name].shape:
-                raise ShapesDiffer(f"tensor {name!r} has shape {tuple(expected[name].shape)}, in the saved average {tuple(total.shape)}.")
+        expected = fitting(self.model, state["totals"]) if state["totals"] else {}
         self.totals, self.since = {}, {}
         self._join(expected)
         for name, total in state["totals"].items():

@@ -1,44 +1,62 @@
 """What of a model is averaged, by name: trainable parameters, each once, and the floating buffers that are saved with it."""
 
+import sys
 from collections.abc import Container, Iterator, Mapping
+from functools import cache
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import BadParameter, NamesDiffer, ShapesDiffer
+from ..weights.names import difference
 from ..weights.spec import Spec
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The model itself, out of the wrappers of DistributedDataParallel and torch.compile.
+    """The model itself, out of the wrappers of DistributedDataParallel, DataParallel and torch.compile.
 
-    >>> bare(nn.Linear(1, 1))
+    >>> bare(nn.DataParallel(nn.Linear(1, 1)))
     Linear(in_features=1, out_features=1, bias=True)
     """
-    inner = getattr(model, "_orig_mod", None) or (model.module if isinstance(model, nn.parallel.DistributedDataParallel) else None)
+    inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel) else getattr(model, "_orig_mod", None)
     return bare(inner) if isinstance(inner, nn.Module) else model
 
 
 def averaged(model: nn.Module, held: Container[str] = ()) -> dict[str, Tensor]:
-    """name -> parameter or buffer. A frozen parameter is left out, and never copied, unless it is in `held`: it was trained before.
+    """name -> parameter or buffer, each under its first name. A frozen parameter is left out, and never copied, unless it is in `held`: it was trained before.
 
     Raises:
         BadParameter: a trainable parameter is complex.
     """
     found: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.is_complex() and parameter.requires_grad:
+    seen: set[int] = set()
+    for name, tensor, trains in _saved(model):
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        if trains and tensor.is_complex():
             raise BadParameter(f"parameter {name!r} is complex; averages are taken over real numbers: hold it as two real parameters.")
-        if (parameter.requires_grad or name in held) and Spec(tuple(parameter.shape), parameter.dtype).averages:
-            found[name] = parameter
-    found.update((name, buffer) for name, buffer in _saved_buffers(model) if Spec(tuple(buffer.shape), buffer.dtype).averages)
+        if (trains is not False or name in held) and _averages(tensor.dtype):
+            found[name] = tensor
     return found
 
 
-def _saved_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _saved(model: nn.Module) -> Iterator[tuple[str, Tensor, bool | None]]:
+    """(name, tensor, whether it is trained; of a buffer None) of all that a state dict holds."""
     for prefix, module in model.named_modules():
+        at = f"{prefix}." if prefix else ""
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                yield at + name, parameter, parameter.requires_grad
         for name, buffer in module._buffers.items():
             if buffer is not None and name not in module._non_persistent_buffers_set:
-                yield f"{prefix}.{name}" if prefix else name, buffer
+                yield at + name, buffer, None
+
+
+@cache
+def _averages(dtype: torch.dtype) -> bool:
+    return Spec((), dtype).averages
 
 
 def followed(model: nn.Module, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -48,6 +66,7 @@ def followed(model: nn.Module, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
         NamesDiffer: a tensor of the average is no longer in the model at all.
         ShapesDiffer: a tensor has another shape now.
     """
+    reshard(model)
     found = averaged(model, held)
     gone = [name for name in held if name not in found]
     if gone:
@@ -55,16 +74,43 @@ def followed(model: nn.Module, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if lost := [name for name in gone if name not in names]:
             raise NamesDiffer(f"the model no longer has {', '.join(map(repr, lost[:3]))}, which the average holds; drop what is gone with forget(name).")
     for name, total in held.items():
-        if name in found and found[name].shape != total.shape:
+        if name in found and found[name].shape != total.shape and local(found[name]).shape != local(total).shape:
             raise ShapesDiffer(f"tensor {name!r} has shape {tuple(found[name].shape)} now, in the average {tuple(total.shape)}; forget(name) begins anew.")
+    return found
+
+
+def fitting(model: nn.Module, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the model that a saved average is of.
+
+    Raises:
+        NamesDiffer, ShapesDiffer: it is the average of another model, or was cut into other shards.
+    """
+    reshard(model)
+    found = averaged(model, saved)
+    if lacking := difference(found, saved):
+        raise NamesDiffer(f"the saved average is that of another model: {lacking} (first: this model; second: the state).")
+    for name, total in saved.items():
+        if local(total).shape != local(found[name]).shape:
+            raise ShapesDiffer(f"tensor {name!r} has shape {tuple(local(found[name]).shape)}, in the saved average {tuple(local(total).shape)}.")
     return found
 
 
 def local(tensor: Tensor) -> Tensor:
     """The entries that this process holds: of a sharded tensor (FSDP2) its shard, which is averaged in place; all of any other.
 
-    >>> local(nn.Parameter(torch.ones(1)))
+    >>> local(torch.ones(1))
     tensor([1.])
     """
     shard = getattr(tensor, "_local_tensor", None)
-    return (tensor if shard is None else shard).detach()
+    return tensor if shard is None else shard
+
+
+def reshard(model: nn.Module) -> None:
+    """Let the modules of FSDP2 drop the whole weights that they keep after a forward without a backward: the shards count, and may change."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None or not torch.distributed.is_initialized():
+        return
+    modules: Iterator[Any] = model.modules()
+    for module in modules:
+        if isinstance(module, fsdp.FSDPModule):
+            module.reshard()

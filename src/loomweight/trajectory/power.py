@@ -7,7 +7,7 @@ We differ: gamma may be 0, the plain mean, and negative down to -1; theirs is po
 """
 
 from dataclasses import dataclass
-from math import expm1, inf, isfinite, log1p
+from math import expm1, inf, isfinite, log, log1p
 from typing import Self
 
 import numpy as np
@@ -61,5 +61,5 @@ class Power(RunningAverage):
 
     def rate(self, seen: float, new: float) -> float:
         """1 - (seen / (seen + new))^(gamma + 1)."""
-        past = log1p(-new / (seen + new)) if seen else -inf
-        return -expm1((self.gamma + 1) * past)
+        share, past = new / (seen + new), seen / (seen + new)
+        return -expm1((self.gamma + 1) * (log1p(-share) if share < 0.5 else log(past) if past else -inf))

@@ -2,11 +2,12 @@
 
 A block of the model is looked at when it comes into the cache and used while it is there: the pass costs a read of the model, a
 read and a write of the average, and nothing more. Where a block holds NaN or Inf, nothing of it is used and the blocks before it
-are taken back, m = (m' - rate w) / (1 - rate) in float64: right to the last bit or its neighbour. Steps of more than half the way,
-which cannot be taken back so well, and tensors on accelerators, where a pass is queued as a whole, are looked at first.
+are taken back, m = (m' - rate w) / (1 - rate) in float64: right to the rounding of the step itself, a unit or two in the last place
+of the larger of m and w. Steps of more than half the way, which cannot be taken back so well, and tensors on accelerators, where a
+pass is queued as a whole, are looked at first. Small tensors go through a block together: a call for each would cost more than they do.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import NamedTuple
 
@@ -19,12 +20,14 @@ from ..weights import BLOCK
 from ..weights.spec import spans
 
 _TASK = 8 * BLOCK
-_SMALL = 2 * BLOCK
+_SMALL = BLOCK // 8  # what torch works on in one thread
+_FEW = 4 * BLOCK
+_QUEUED = 256 * BLOCK
 _FAR = 0.5
 
 
 class Move(NamedTuple):
-    """A tensor of the average (`total`, working precision), the one it follows, and how far it goes; layouts are alike."""
+    """A tensor of the average (`total`, working precision, without gaps), the one it follows, of the same shape, and how far it goes."""
 
     name: str
     total: Tensor
@@ -32,70 +35,166 @@ class Move(NamedTuple):
     rate: float
 
 
-def flat(tensor: Tensor) -> Tensor:
-    """All entries in the order of memory; of a tensor with gaps a copy in the order of its axes.
+class Pair(NamedTuple):
+    """Entries of the average and those that they follow, and how far they went."""
+
+    total: Tensor
+    live: Tensor
+    rate: float
+
+
+#: A piece of the step: does it, and says what it did. Of NaN it does nothing.
+Task = Callable[[], Sequence[Pair]]
+
+
+def flat(tensor: Tensor, like: Tensor | None = None) -> Tensor:
+    """All entries in the order in which `like` lies in memory, by default the tensor itself: a view, or a copy where the tensor lies otherwise.
 
     >>> flat(torch.arange(6).view(2, 3).T).tolist()
     [0, 1, 2, 3, 4, 5]
     """
-    order = sorted(range(tensor.ndim), key=lambda axis: (-tensor.stride(axis), axis))
-    return tensor.detach().permute(order).reshape(-1)
+    like = tensor if like is None else like
+    if like.is_contiguous():
+        return tensor.reshape(-1)
+    order = sorted(range(like.ndim), key=lambda axis: (-like.stride(axis), axis))
+    return tensor.permute(order).reshape(-1)
 
 
+@torch.no_grad()
 def advance(moves: Iterable[Move]) -> None:
     """Take the step.
 
     Raises:
         NonFinite: a tensor of the model holds NaN or Inf; the average is what it was before.
     """
-    moves = [move for move in moves if move.live.numel()]
-    here = [move for move in moves if move.live.is_cpu and move.total.is_cpu]
-    there = [move for move in moves if not (move.live.is_cpu and move.total.is_cpu)]
-    refuse_nonfinite({move.name: move.live for move in [*there, *here] if move.rate > _FAR or not move.live.is_cpu or not move.total.is_cpu})
+    here: list[Move] = []
+    there: list[Move] = []
+    for move in moves:
+        if move.live.numel():
+            (here if move.live.is_cpu and move.total.is_cpu else there).append(move)
+    refuse_nonfinite({move.name: move.live for move in [*there, *(move for move in here if move.rate > _FAR)]})
     _advance_here(here)
     _advance_there(there)
 
 
 def _advance_here(moves: list[Move]) -> None:
-    tasks = [(move, flat(move.total), flat(move.live), lo, hi) for move in moves for lo, hi in spans(move.live.numel(), _TASK)]
-    done: list[tuple[Tensor, Tensor, float]] = []
+    done: list[Sequence[Pair]] = []
+    engine = Inline() if sum(move.live.numel() for move in moves) < _FEW else current()
 
-    def work(task: tuple[Move, Tensor, Tensor, int, int]) -> None:
-        move, total, live, lo, hi = task
-        for first, last in spans(hi - lo):
-            block, entries = total[lo + first : lo + last], live[lo + first : lo + last]
-            entries = entries.to(block.dtype)
-            if not _finite(entries):
-                raise _refused(move.name, live)
-            block.lerp_(entries, move.rate)
-            done.append((block, entries if entries.dtype == live.dtype else live[lo + first : lo + last], move.rate))
+    def work(task: Task) -> None:
+        with torch.no_grad():  # which is said for each thread
+            done.append(task())
 
-    engine = Inline() if sum(move.live.numel() for move in moves) < _SMALL else current()
     try:
-        for _ in engine.map(work, tasks):
+        for _ in engine.map(work, _tasks(moves)):
             pass
-    except NonFinite:
-        for block, entries, rate in done:
-            block.copy_((block.double() - rate * entries.double()) / (1 - rate))
+    except BaseException:
+        for pairs in done:
+            _take_back(pairs)
         raise
 
 
+def _tasks(moves: list[Move]) -> Iterator[Task]:
+    small: list[Move] = []
+    for move in moves:
+        if move.live.numel() <= _SMALL:
+            small.append(move)
+        else:
+            total, live = flat(move.total), flat(move.live, move.total)
+            for lo, hi in spans(live.numel(), _TASK):
+                yield _Span(move, total[lo:hi], live[lo:hi])
+    for group in _alike(small, _SMALL, lambda move: (move.live.dtype, move.total.dtype, move.rate)):
+        yield _Group(group)
+
+
+class _Span(NamedTuple):
+    """Consecutive entries of one tensor, block by block."""
+
+    move: Move
+    total: Tensor
+    live: Tensor
+
+    def __call__(self) -> Sequence[Pair]:
+        done: list[Pair] = []
+        rate = self.move.rate
+        try:
+            for lo, hi in spans(self.live.numel()):
+                block, live = self.total[lo:hi], self.live[lo:hi]
+                entries = live.to(block.dtype)
+                if not _finite(entries):
+                    raise _refused(self.move.name, self.move.live)
+                block.lerp_(entries, rate)
+                done.append(Pair(block, live, rate))
+        except BaseException:
+            _take_back(done)
+            raise
+        return done
+
+
+class _Group(NamedTuple):
+    """Small tensors of one dtype and one rate."""
+
+    moves: list[Move]
+
+    def __call__(self) -> Sequence[Pair]:
+        first, totals = self.moves[0], [move.total for move in self.moves]
+        same = first.live.dtype == first.total.dtype
+        entries = [move.live if same else move.live.to(first.total.dtype) for move in self.moves]
+        if not _finite(torch.cat([each.reshape(-1) for each in entries])):
+            bad = next(move for move, each in zip(self.moves, entries, strict=True) if not torch.isfinite(each).all())
+            raise _refused(bad.name, bad.live)
+        torch.ops.aten._foreach_lerp_.Scalar(totals, entries, first.rate)
+        return [Pair(move.total, move.live, move.rate) for move in self.moves]
+
+
+def _take_back(pairs: Sequence[Pair]) -> None:
+    with torch.no_grad():
+        for total, live, rate in pairs:
+            total.copy_((total.double() - rate * live.double()) / (1 - rate))
+
+
+def _advance_there(moves: list[Move]) -> None:
+    """A few calls for all tensors, with at most so many entries of the model in another dtype or another place at once."""
+    for group in _alike(moves, _QUEUED, lambda move: (move.live.dtype, move.live.device, move.total.dtype, move.total.device, move.rate)):
+        entries = [move.live.to(move.total.device, move.total.dtype) for move in group]
+        torch.ops.aten._foreach_lerp_.Scalar([move.total for move in group], entries, group[0].rate)
+
+
+def _alike(moves: Iterable[Move], most: int, kind: Callable[[Move], Hashable]) -> Iterator[list[Move]]:
+    """The moves of one kind together, in groups that end when they have so many entries."""
+    groups: dict[Hashable, list[Move]] = {}
+    for move in moves:
+        groups.setdefault(kind(move), []).append(move)
+    for same in groups.values():
+        first = size = 0
+        for last, move in enumerate(same, 1):
+            size += move.live.numel()
+            if size >= most or last == len(same):
+                yield same[first:last]
+                first, size = last, 0
+
+
+@torch.no_grad()
 def refuse_nonfinite(tensors: Mapping[str, Tensor]) -> None:
-    """Look at every tensor, with one wait for the accelerator.
+    """Look at every tensor, with one wait for each accelerator.
 
     Raises:
         NonFinite: one holds NaN or Inf; the message names it.
     """
-    sums = [tensor.sum(dtype=torch.float32) for tensor in tensors.values()]
-    waited = torch.stack([total.to(sums[0].device) for total in sums]).tolist() if sums else []
-    for (name, tensor), total in zip(tensors.items(), waited, strict=True):
-        if not isfinite(total) and not torch.isfinite(tensor).all():
-            raise _refused(name, flat(tensor))
+    names: dict[Hashable, list[str]] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            names.setdefault((tensor.device, tensor.dtype), []).append(name)
+    for same in names.values():
+        norms = torch.ops.aten._foreach_norm.Scalar([_wide(tensors[name]) for name in same], 2)
+        for name, norm in zip(same, torch.stack(list(norms)).tolist(), strict=True):
+            if not isfinite(norm) and not torch.isfinite(_wide(tensors[name])).all():
+                raise _refused(name, tensors[name])
 
 
-def _advance_there(moves: list[Move]) -> None:
-    for move in moves:
-        move.total.lerp_(move.live.to(move.total.device, move.total.dtype), move.rate)
+def _wide(tensor: Tensor) -> Tensor:
+    """Eight bits have no arithmetic of their own."""
+    return tensor if tensor.dtype.itemsize > 1 else tensor.float()
 
 
 def _finite(entries: Tensor) -> bool:
@@ -104,5 +203,5 @@ def _finite(entries: Tensor) -> bool:
 
 
 def _refused(name: str, live: Tensor) -> NonFinite:
-    first = int((~torch.isfinite(live)).nonzero()[0])
+    first = tuple((~torch.isfinite(_wide(live))).nonzero()[0].tolist())
     return NonFinite(f"tensor {name!r} of the model holds NaN or Inf (first at entry {first}); it was not averaged, and the average is as it was.")

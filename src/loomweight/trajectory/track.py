@@ -15,7 +15,7 @@ from ..errors import BadParameter, TooFewSets
 from ..evidence.grams import Forward, run_model
 from ..weights import Weights
 from .clock import Clock
-from .model import averaged, bare
+from .model import bare, followed, reshard
 from .used import put, put_back, whole
 
 
@@ -51,11 +51,11 @@ class Track(ABC):
             NamesDiffer, ShapesDiffer: a tensor that is averaged has left the model or has another shape.
             BadParameter: samples is not positive, or the average is applied right now.
         """
-        if self._applied:
-            raise BadParameter("update() was called while the average is applied: the model holds the average now, not a point of the run.")
+        self._refuse_applied("update() was called while the average is applied: the model holds the average now, not a point of the run.")
         clock, due = self.clock.after(samples)
         if due:
-            self._take(due)
+            with torch.inference_mode(False):
+                self._take(due)
             self.count += 1
         self.clock = clock
         return bool(due)
@@ -77,7 +77,9 @@ class Track(ABC):
     def applied(self, data: Iterable[Any] | None = None, forward: Forward = run_model) -> Iterator[nn.Module]:
         """The model with the average in it, inside a `with`; afterwards it is as it was.
 
-        Tensors change places; nothing is copied where the model's dtype is that of the average (other dtypes are rounded into memory of their own).
+        Tensors change places; nothing but buffers is copied where the model's dtype is that of the average (other dtypes are rounded into memory
+        of their own). What is not averaged, such as integer buffers, is the model's own, and a forward in training mode moves it. A model of FSDP2
+        runs as always, and is written in place.
 
         Args:
             data: batches; the statistics of batch normalizations are computed anew over all of them, exactly. Without it they are the
@@ -86,23 +88,29 @@ class Track(ABC):
 
         Raises:
             TooFewSets: nothing was averaged yet.
+            NamesDiffer, ShapesDiffer: a tensor that is averaged has left the model or has another shape.
             BadParameter: it is applied already; the model was trained inside the `with`.
         """
-        if self._applied:
-            raise BadParameter("the average is applied already.")
+        self._refuse_applied("the average is applied already.")
         self._warn_of_statistics(data)
-        values, live = self._ready(), averaged(self.model, self._held())
-        versions = {name: tensor._version for name, tensor in live.items()}
+        values, live = self._ready(), followed(self.model, self._held())
+        buffers = {name: tensor.clone() for name, tensor in live.items() if name not in values and not isinstance(tensor, nn.Parameter)}
+        parameters = {name: tensor for name, tensor in live.items() if isinstance(tensor, nn.Parameter)}
+        kept: dict[str, Tensor] = {}
         self._applied = True
-        kept = put(live, values)
         try:
-            if data is not None and batch_norms(self.model):
-                self._renew(data, forward)
+            with torch.inference_mode(False):
+                put(live, {**buffers, **values}, kept)
+                if data is not None and batch_norms(self.model):
+                    self._renew(data, forward)
+            versions = {name: tensor._version for name, tensor in parameters.items()}
             yield self.model
-            if trained := [name for name, tensor in live.items() if isinstance(tensor, nn.Parameter) and tensor._version != versions[name]]:
+            if trained := [name for name, tensor in parameters.items() if tensor._version != versions[name]]:
                 raise BadParameter(f"parameter {trained[0]!r} was changed while the average was applied, and the average with it; train outside of it.")
         finally:
-            put_back(live, kept)
+            with torch.inference_mode(False):
+                put_back(live, kept)
+                reshard(self.model)
             self._applied = False
 
     def value(self, data: Iterable[Any] | None = None, forward: Forward = run_model) -> Weights:
@@ -123,17 +131,18 @@ class Track(ABC):
 
         Raises:
             TooFewSets: nothing was averaged yet.
-            BadParameter: the average is applied right now: what the model holds then is taken out again.
+            NamesDiffer, ShapesDiffer: a tensor that is averaged has left the model or has another shape.
+            BadParameter: the average is applied right now, and would be taken out again.
         """
-        if self._applied:
-            raise BadParameter("copy_to_model() was called while the average is applied, and would be taken out again; call it outside of the with.")
-        live = averaged(self.model, self._held())
-        for name, value in self._ready().items():
-            if name in live:
-                put_back({name: live[name]}, {name: value}, write=True)
+        self._refuse_applied("copy_to_model() was called while the average is applied, which is taken out again at the end; call it outside.")
+        values, live = self._ready(), followed(self.model, self._held())
+        put_back(live, {name: value for name, value in values.items() if name in live}, write=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything there is to resume: plain numbers, words and tensors (of the average itself, not copies)."""
+        """Everything there is to resume: plain numbers, words and tensors (of the average itself, not copies).
+
+        Of a model of FSDP2 each process has its shards: save them with `torch.distributed.checkpoint`, or a file for each rank.
+        """
         return {"what": self._what(), "clock": self.clock.state(), "count": self.count, **self._state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Self:
@@ -141,13 +150,21 @@ class Track(ABC):
 
         Raises:
             NamesDiffer, ShapesDiffer: it is the state of another model.
-            BadParameter: it is the state of another kind of average.
+            BadParameter: it is the state of another kind of average, or of one with other settings.
         """
+        self._refuse_applied("load_state_dict() was called while the average is applied; call it outside.")
         if state.get("what") != self._what():
             raise BadParameter(f"the state is that of {state.get('what')}, not of {self._what()}; make the average with the same settings.")
+        clock = replace(self.clock, **state["clock"])
+        if (clock.start, clock.every) != (self.clock.start, self.clock.every):
+            found, here = (f"start={each.start:g}, every={each.every:g}" for each in (clock, self.clock))
+            raise BadParameter(f"the state is that of an average with {found}, not with {here}; make the average with the same settings.")
         self._load(state)
-        self.clock, self.count = replace(self.clock, **state["clock"]), int(state["count"])
+        self.clock, self.count = clock, int(state["count"])
         return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._what()} of {type(self.model).__name__}, {self.count} points in {self.clock.run:g} samples)"
 
     @abstractmethod
     def _what(self) -> str:
@@ -170,11 +187,15 @@ class Track(ABC):
         return self._read()
 
     def _renew(self, data: Iterable[Any], forward: Forward) -> None:
+        """In place: buffers hold copies now."""
         found = renew_batch_norm(self.model, data, forward=forward, progress=False)
         for name, norm in batch_norms(self.model).items():
             for word in ("running_mean", "running_var"):
-                buffer: Any = getattr(norm, word)
-                buffer.data = found[f"{name}.{word}"].to(buffer.device)
+                getattr(norm, word).copy_(found[f"{name}.{word}" if name else word])
+
+    def _refuse_applied(self, words: str) -> None:
+        if self._applied:
+            raise BadParameter(words)
 
     def _warn_of_statistics(self, data: object) -> None:
         if data is None and not self._warned and batch_norms(self.model):

@@ -1,6 +1,6 @@
 """Put the tensors of an average into a model, and take them out again."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,34 +11,35 @@ from ..weights.spec import cast
 from .model import local
 
 
-def put(live: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Let the model's tensors be the average's; what they were comes back, by name.
+@torch.no_grad()
+def put(live: Mapping[str, Tensor], values: Mapping[str, Tensor], kept: dict[str, Tensor]) -> None:
+    """Let the model's tensors be the average's; what they were goes into `kept`, by name, as far as it gets.
 
-    A tensor of the same dtype and place changes places with it. A shard of FSDP2 is written in place, since others keep its address.
+    A parameter of the same dtype and place changes places with the average's tensor. A buffer gets a copy, since a forward may write into it; a
+    shard of FSDP2 is written in place, since others keep its address. Tensors that share their memory share the new one.
     """
-    kept: dict[str, Tensor] = {}
+    places: dict[Hashable, Tensor] = {}
     for name, value in values.items():
         if name not in live:
             continue
         tensor = live[name]
-        fitting = cast(value.to(tensor.device), tensor.dtype, name)
+        entries = cast(value.to(tensor.device), tensor.dtype, name)
         if hasattr(tensor, "_local_tensor"):
             kept[name] = local(tensor).clone()
-            local(tensor).copy_(fitting)
+            local(tensor).copy_(entries)
         else:
             kept[name] = tensor.data
-            tensor.data = fitting
-    return kept
+            tensor.data = places.setdefault(place_of(tensor), entries.clone() if entries is value and not isinstance(tensor, nn.Parameter) else entries)
 
 
+@torch.no_grad()
 def put_back(live: Mapping[str, Tensor], kept: Mapping[str, Tensor], *, write: bool = False) -> None:
     """Let the model's tensors be what they were; or `write` entries into the tensors that are there."""
-    with torch.no_grad():
-        for name, tensor in kept.items():
-            if write or hasattr(live[name], "_local_tensor"):
-                local(live[name]).copy_(tensor)
-            else:
-                live[name].data = tensor
+    for name, tensor in kept.items():
+        if write or hasattr(live[name], "_local_tensor"):
+            local(live[name]).copy_(tensor)
+        else:
+            live[name].data = tensor
 
 
 def whole(model: nn.Module, label: str) -> Weights:
@@ -50,8 +51,13 @@ def whole(model: nn.Module, label: str) -> Weights:
     >>> whole(nn.Linear(2, 1), "a line")
     Weights(a line, 2 tensors, 3 parameters, float32)
     """
-    copies: dict[int, Tensor] = {}
     state = model.state_dict(keep_vars=True)
     if sharded := [name for name, tensor in state.items() if hasattr(tensor, "_local_tensor")]:
         raise BadParameter(f"tensor {sharded[0]!r} is sharded over processes; inside `with average.applied():` save the model by its own means.")
-    return Weights.of({name: copies.setdefault(id(tensor), tensor.detach().clone()) for name, tensor in state.items()}, label)
+    copies = {place: tensor.detach().clone() for place, tensor in {place_of(tensor): tensor for tensor in state.values()}.items()}
+    return Weights.of({name: copies[place_of(tensor)] for name, tensor in state.items()}, label)
+
+
+def place_of(tensor: Tensor) -> Hashable:
+    """What two tensors have in common that are the same view of memory."""
+    return (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device) if tensor.numel() else id(tensor)

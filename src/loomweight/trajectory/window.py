@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import BadParameter, NamesDiffer
 from ..weights.spec import Spec
 from .clock import Clock
-from .model import averaged, followed, local
+from .model import fitting, followed, local
 from .step import refuse_nonfinite
 from .track import Track
 
@@ -45,6 +45,17 @@ class LAWA(Track):
         self.k = k
         self.points: list[dict[str, Tensor]] = []
 
+    def forget(self, *names: str) -> None:
+        """Drop these tensors from all points: they have left the model, or begin anew.
+
+        Raises:
+            NamesDiffer: the latest point does not hold one of them.
+        """
+        if missing := [name for name in names if name not in self._held()]:
+            raise NamesDiffer(f"the average does not hold {missing[0]!r}.")
+        self.points = [{name: tensor for name, tensor in point.items() if name not in names} for point in self.points]
+
+    @torch.no_grad()
     def _take(self, samples: float) -> None:
         live = followed(self.model, self._held())
         refuse_nonfinite({name: local(tensor) for name, tensor in live.items()})
@@ -65,10 +76,11 @@ class LAWA(Track):
         return {"points": [dict(point) for point in self.points]}
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        for point in state["points"]:
-            if missing := sorted(set(point) ^ set(averaged(self.model, point))):
-                raise NamesDiffer(f"the saved points are those of another model: {missing[0]!r} is in one of them only.")
-        self.points = [{name: tensor.clone() for name, tensor in point.items()} for point in state["points"]]
+        points = state["points"]
+        latest = fitting(self.model, points[-1]) if points else {}
+        self.points = [
+            {name: tensor.to(self.device or local(latest[name]).device, copy=True) for name, tensor in point.items() if name in latest} for point in points
+        ]
 
 
 def _copied(tensor: Tensor, into: Tensor | None, device: torch.device | None) -> Tensor:
