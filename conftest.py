@@ -13,6 +13,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from hypothesis import settings
 
+from tests import checked
+
+checked.install()  # before loomweight is imported
+
 TESTS = Path(__file__).parent / "tests"
 
 settings.register_profile("house", deadline=None)
