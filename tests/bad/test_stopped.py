@@ -87,7 +87,7 @@ def test_killed_in_an_overwrite_the_old_output_stands(capsys: pytest.CaptureFixt
 @pytest.mark.usefixtures("here")
 def test_interrupted_it_ends_with_130_and_can_be_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     merged(capsys, LINEAR, out="whole")
-    with under_way("merge", "r.yaml", "out") as process:
+    with under_way("merge", "r.yaml", "out", pause=0.2) as process:  # on a busy machine the signal comes late
         os.kill(process.pid or 0, signal.SIGINT)
         process.join()
     err = ERRORS.read_text()
