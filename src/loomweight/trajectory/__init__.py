@@ -16,9 +16,12 @@ Weights(EMA of Linear, 2 tensors, 10 parameters, float32)
 
 from .average import Average as Average
 from .clock import Clock as Clock
+from .constant_cooldown import constant_cooldown as constant_cooldown
+from .cyclical import cyclical as cyclical
 from .ema import EMA as EMA
 from .ema import half_life_of as half_life_of
 from .exponential import Exponential as Exponential
+from .fge import FGE as FGE
 from .lightning_callback import lightning_callback as lightning_callback
 from .lookahead import Lookahead as Lookahead
 from .model_stock import periodic_model_stock as periodic_model_stock
@@ -27,11 +30,14 @@ from .posthoc import PostHocEMA as PostHocEMA
 from .power import Power as Power
 from .reconstruct import Synthesis as Synthesis
 from .reconstruct import reconstruct as reconstruct
+from .scaling import scaling_rule as scaling_rule
 from .snapshots import Snapshots as Snapshots
 from .snapshots import synthesise as synthesise
 from .state_file import load_state as load_state
 from .state_file import save_state as save_state
 from .swa import SWA as SWA
+from .swad import SWAD as SWAD
+from .swag import SWAG as SWAG
 from .switch_ema import SwitchEMA as SwitchEMA
 from .track import Track as Track
 from .transformers_callback import transformers_callback as transformers_callback
