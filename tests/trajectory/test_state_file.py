@@ -10,12 +10,17 @@ from torch import Tensor, nn
 
 import loomweight as lw
 from loomweight.errors import BadParameter, BrokenFile, OutputError
-from loomweight.trajectory import EMA, LAWA, SWA, Track, load_state, save_state
+from loomweight.trajectory import EMA, FGE, LAWA, SWA, SWAD, SWAG, Lookahead, SwitchEMA, Track, load_state, save_state
 
 BUILDS: dict[str, Callable[[nn.Module], Track]] = {
     "EMA": lambda model: EMA(model, half_life=3.7, every=2),
     "SWA, not begun": lambda model: SWA(model, start=100),
     "LAWA": lambda model: LAWA(model, k=2),
+    "SwitchEMA": lambda model: SwitchEMA(model, half_life=3.7, switch_every=2),
+    "Lookahead": lambda model: Lookahead(model, every=2),
+    "SWAD": lambda model: SWAD(model, patience=2),
+    "FGE": lambda model: FGE(model, length=2),
+    "SWAG": lambda model: SWAG(model, k=2),
 }
 
 

@@ -1,5 +1,7 @@
 """SWAD: start and end against the algorithm applied to the whole loss curve, the mean against all points, and the claim."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import loomweight as lw
-from loomweight.trajectory import SWAD
+from loomweight.trajectory import SWAD, load_state, save_state
 from loomweight.trajectory.valley import Valley
 
 LOSSES = st.lists(st.sampled_from([1.0, 1.1, 1.2, 1.5, 2.0, 3.0, 4.0]), min_size=1, max_size=30)
@@ -110,7 +112,7 @@ def test_the_claim_the_valley_generalises_better_than_the_last_step_and_the_best
     assert ours < 0.9 * best
 
 
-def test_saved_in_mid_valley_and_resumed() -> None:
+def test_saved_in_mid_valley_and_resumed(tmp_path: Path) -> None:
     losses = [5.0, 3.0, 2.0, 2.1, 2.2, 2.0, 2.5, 4.0, 4.0, 4.0]
     values = []
     for stop in [None, 0.0, *range(1, 10), 4.5]:
@@ -119,7 +121,8 @@ def test_saved_in_mid_valley_and_resumed() -> None:
         for i, loss in enumerate(losses):
             for half in (0.0, 0.5):
                 if i + half == stop:
-                    swad = SWAD(model, 2, 3).load_state_dict(swad.state_dict())
+                    load_state(again := SWAD(model, 2, 3), save_state(swad, tmp_path / f"{stop}.safetensors"))
+                    swad = again
                 model.weight.data.fill_(i + half)
                 model.bias.data.fill_(i - half)
                 swad.update()

@@ -124,7 +124,7 @@ class SWAD(Average):
 
     def _state(self) -> dict[str, Any]:
         stretches = [stretch._asdict() for stretch in (self.sure, *self.pending)]
-        return {**super()._state(), "valley": asdict(self.valley), "stretches": stretches}
+        return {**super()._state(), "valley": {**asdict(self.valley), "losses": list(self.valley.losses)}, "stretches": stretches}
 
     def _load(self, state: Mapping[str, Any]) -> None:
         first, *others = (self._placed(stretch["totals"], stretch["samples"]) for stretch in state["stretches"])
