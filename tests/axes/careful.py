@@ -171,6 +171,30 @@ def softmax_of_two(x: Tensor) -> Tensor:
 
 
 #: name -> middle; its units are not all exchangeable
+def taken_by_known_numbers(x: Tensor) -> Tensor:
+    return x[:, [0, 2, 2, 5, 1]]
+
+
+def shifted_by_known_numbers(x: Tensor) -> Tensor:
+    return x + x[:, [1, 2, 3, 4, 5, 0]]
+
+
+def three_of_six(x: Tensor) -> Tensor:
+    return x * x[:, [0, 1, 2]].exp().sum(1, keepdim=True)
+
+
+def one_twice(x: Tensor) -> Tensor:
+    return x * x[:, [0, 1, 2, 3, 4, 5, 5]].exp().sum(1, keepdim=True)
+
+
+def the_last_by_number(x: Tensor) -> Tensor:
+    return x * x[:, [-1]].exp()
+
+
+def added_to_itself(x: Tensor) -> Tensor:
+    return x.index_add(1, torch.tensor([0]), x[:, 1:2])
+
+
 CAREFUL: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     middle.__name__: (middle, width)
     for middle, width in [
@@ -180,6 +204,7 @@ CAREFUL: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
         (one_compared, 6), (normal_statistics, 6), (median, 6), (strided, 6), (tiled, 6), (diagonal, 5),
         (transposed_grid, 6), (without_gradients, 6), (softmax_of_two, 6),
         (masked, 6), (halves_joined, 6),
+        (taken_by_known_numbers, 5), (shifted_by_known_numbers, 6), (three_of_six, 6), (one_twice, 6), (the_last_by_number, 6), (added_to_itself, 6),
     ]
 }  # fmt: skip
 
@@ -187,6 +212,8 @@ CAREFUL: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 FREE: dict[str, Callable[[Tensor], Tensor]] = {
     "nothing": lambda x: x,
     "stacked_and_summed": lambda x: torch.stack([x, x.tanh()]).sum(0),
+    "rows_by_known_numbers": lambda x: x[[1, 0, 2]],
+    "rows_added": lambda x: torch.zeros_like(x).index_add(0, torch.tensor([0, 0, 1, 2, 3]), x.tanh()),
     "padded_time": lambda x: functional.pad(x[:, None], (0, 0, 1, 1)).sum(1),
     "expanded": lambda x: x[:, None].expand(-1, 3, -1).mean(1),
     "normalised": lambda x: functional.normalize(x, dim=-1),

@@ -21,6 +21,9 @@ SOME = {
     "written_through_a_view": [6],
     "complex_pairs": [3],
     "softmax_of_two": [3, 2],
+    "three_of_six": [3, 3],
+    "one_twice": [5],
+    "the_last_by_number": [5],
 }
 
 
@@ -52,13 +55,13 @@ def test_units_that_are_treated_alike_are_free(name: str) -> None:
 def test_what_is_not_understood_is_named_with_its_module() -> None:
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return x.index_add(1, torch.tensor([0]), x[:, 1:2])
+            return x.index_copy(1, torch.tensor([0]), x[:, 1:2])
 
     model = nn.Sequential(nn.Linear(3, 6), Odd(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
     table = axes(model, torch.randn(2, 3))
     assert list(table.spaces) == ["layer.2"]
-    assert "index_add in 1 is not understood: the units that it touches stay" in table.notes
-    assert "# index_add in 1" in str(table)
+    assert "index_copy in 1 is not understood: the units that it touches stay" in table.notes
+    assert "# index_copy in 1" in str(table)
 
 
 def test_why_units_stay_is_said() -> None:

@@ -11,6 +11,7 @@ from ...errors import BadParameter
 from ..memory import from_module, from_tensors
 from ..names import listed
 from ..weights import Weights
+from .ease import Ease
 from .express import expressed
 from .graph import chosen, traced
 from .labels import Ledger
@@ -56,15 +57,15 @@ def axes(
         graph = traced(model, args, named)
     ledger = Walk(graph, {name: weights.ties.get(name, name) for name in weights.names}).run()
     shapes = {name: weights.spec[name].shape for name in weights.physical}
+    ease = Ease(ledger)
     while True:
         solution = solve(ledger)
         found, bad = expressed(solution, ledger.consumed, shapes)
         if found:
             break
-        for unit in bad:
-            ledger.frozen.append((ledger.fresh(1) * 0 + unit, "its units are in an order that no table can say"))
+        ease.step(solution, bad)
     layouts = dict(found.layouts) | {alias: found.layouts[owner] for alias, owner in weights.ties.items()}
-    return Axes.of(found.spaces, {name: layouts[name] for name in weights.names}, graph.how, tuple(_notes(ledger, solution)))
+    return Axes.of(found.spaces, {name: layouts[name] for name in weights.names}, graph.how, (*_notes(ledger, solution), *ease.notes(solution)))
 
 
 def _notes(ledger: Ledger, solution: Solution) -> Iterator[str]:

@@ -18,11 +18,13 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Act:
-    """Shape and label arrays of an activation; `stored` is the tensor that it is a view of, if it is a parameter."""
+    """Shape and label arrays of an activation; `stored` is the tensor that it is a view of, if it is a parameter; `value` its numbers, if it is an
+    index that the model's code names."""
 
     shape: tuple[int, ...]
     labels: tuple[Ids, ...] = ()
     stored: str | None = None
+    value: Ids | None = None
 
     def moved(self, move: Callable[[Ids], Ids], shape: Sequence[int]) -> "Act":
         """The same move on every label array."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from .call import Call, Made
 from .labels import Act, Ledger
-from .meeting import meet, placed, reshaped, settled
+from .meeting import meet, part, placed, reshaped, settled
 
 
 def placewise(ledger: Ledger, call: Call) -> Made:
@@ -30,11 +30,14 @@ def index_select(ledger: Ledger, call: Call) -> Made:
 
 
 def index(ledger: Ledger, call: Call) -> Made:
-    """x[..., i, j]: the axes that are indexed, side by side, become the axes of the indices."""
+    """x[..., i, j]: the axes that are indexed, side by side, become the axes of the indices. Numbers in the code itself (`x[:, [-1]]`) are known."""
     x, given = call["self"], list(call["indices"])
     where = [axis for axis, one in enumerate(given) if one is not None]
     numbers = [given[axis] for axis in where]
     shape = np.broadcast_shapes(*(act.shape for act in numbers))
+    if len(numbers) == 1 and numbers[0].value is not None:
+        known, axis = numbers[0].value, where[0]
+        return part(ledger, x, lambda ids: ids.take(known, axis) if ids.shape[axis] > 1 else ids, call.shape)
     if where != list(range(where[0], where[-1] + 1)) or (*x.shape[: where[0]], *shape, *x.shape[where[-1] + 1 :]) != call.shape:
         return None
     for act in numbers:
@@ -42,6 +45,15 @@ def index(ledger: Ledger, call: Call) -> Made:
     rest = settled(ledger, x, where, "entries are looked up by number")
     thin = reshaped(rest, (*x.shape[: where[0]], *[1] * len(shape), *x.shape[where[-1] + 1 :]))
     return placed(ledger, thin, range(where[0], where[0] + len(shape)), call.shape) if shape else thin
+
+
+def index_add(ledger: Ledger, call: Call) -> Made:
+    """Slices of one tensor added to those of another at numbers along one axis: tokens that come back from their experts."""
+    x, source, axis = call["self"], call["source"], call["dim"] % len(call.shape)
+    ledger.freeze(call["index"], "it is used to look up entries")
+    ledger.unscaled += [ids.ravel() for act in (x, source) for ids in act.labels]
+    made = meet(ledger, *(settled(ledger, act, [axis], "entries are looked up by number") for act in (x, source)))
+    return placed(ledger, made, [axis], call.shape)
 
 
 def gather(ledger: Ledger, call: Call) -> Made:
@@ -74,6 +86,7 @@ PLACES = {
     "index_select": index_select,
     "index": index,
     "gather": gather,
+    "index_add": index_add,
     "view_as_complex": view_as_complex,
     "view_as_real": view_as_real,
 }

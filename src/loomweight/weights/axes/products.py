@@ -150,8 +150,23 @@ def attention(ledger: Ledger, call: Call) -> Made:
     return reshaped(made, call.shape)
 
 
+def grouped(ledger: Ledger, call: Call) -> Made:
+    """x W_g for the rows of x that lie in group g: (rows, in), (groups, in, out) -> (rows, out). Rows and groups are told apart by place."""
+    x, weight = call.given.get("self", call.given.get("input")), call.given.get("mat2", call.given.get("weight"))
+    if len(x.shape) != 2 or len(weight.shape) != 3:
+        return None
+    if call.given.get("bias") is not None:
+        return None
+    ledger.freeze(call["offs"], "it says where the groups are")
+    one = settled(ledger, weight, [0], "groups are told apart")
+    rows = along(ledger, x, [0], "groups are told apart")
+    made = contract(ledger, reshaped(rows, (*x.shape, 1)), one, [1])
+    return reshaped(made, call.shape)
+
+
 PRODUCTS = {
     "linear": linear,
+    **dict.fromkeys(["_grouped_mm", "grouped_mm_fallback"], grouped),
     **dict.fromkeys(["matmul", "mm", "bmm", "mv", "dot"], matmul),
     **dict.fromkeys(["addmm", "baddbmm", "addmv"], addmm),
     **dict.fromkeys(["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "_convolution"], convolution),

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -69,7 +70,9 @@ class Walk:
         if name in self.stored:
             self.live.add(node)
             return self.ledger.parameter(self.stored[name], example.shape)
-        return self.ledger.fixed(example.shape)
+        made = self.ledger.fixed(example.shape)
+        known = node.name in self.traced.constants and example.dtype == torch.int64 and example.ndim == 1 and type(example) is Tensor
+        return replace(made, value=example.numpy(force=True)) if known else made
 
     def _of(self, value: Any) -> Any:
         """An argument with nodes replaced by what is known of them."""
