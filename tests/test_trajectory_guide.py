@@ -34,6 +34,9 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     ours, mean = re.search(r"tensor\(\[([\d.]+)\]\) tensor\(\[([\d.]+)\]\)", printed).groups()  # type: ignore[union-attr]
     assert ours == mean
     assert float(printed.splitlines()[-1]) == 0
+    assert lw.norm(lw.load("long") - lw.load("averaged-0.12")) == 0
+    trained = page.loss()
+    assert page.found.error < 0.01 and page.judge(lw.load("long")) < 0.9 * trained
 
 
 def test_every_average_is_in_the_table() -> None:

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from ..engines.progress import track
-from ..errors import BadParameter, IntegersDiffer, MissingExtra, OutputError
+from ..errors import BadParameter, IntegersDiffer
 from ..evaluate import Barrier, Layerwise, Plane, barrier, layerwise, plane
-from ..evaluate.picture import draw_barrier
+from ..evaluate.picture import check_picture, draw_barrier
 from ..merge.coordinates import Coordinates, How, Side
 from ..merge.judge import Judge, evaluator
 from ..weights import Weights, config_of, load
@@ -21,7 +21,6 @@ from ..weights.algebra import agree, keep, union
 from .app import app
 from .model import DataOption, ModelOption
 
-_KINDS = (".png", ".svg", ".pdf")
 _BAR = 32
 
 
@@ -44,7 +43,8 @@ def barrier_(
 
     Example: `loomweight barrier ./a ./b --model nets:mlp --data nets:batches --align weights --out barrier.png`
     """
-    _check_picture(out)
+    if out:
+        check_picture(out)
     loss = _loss(model, data, evaluated, renew, align)
     paths = [path for path in (first, second, third) if path]
     sets = _prepared([load(path) for path in paths], loss)
@@ -60,19 +60,6 @@ def barrier_(
     else:
         _show(curves, table, area)
     _draw(out, curves, table, area)
-
-
-def _check_picture(out: Path | None) -> None:
-    """What would fail after all the work is done shows before."""
-    if out is None:
-        return
-    if out.suffix not in _KINDS or not out.absolute().parent.is_dir():
-        reason = f"{out.parent} is no folder" if out.suffix in _KINDS else f"a picture ends in {', '.join(_KINDS)}"
-        raise OutputError(f"the picture cannot be written to {out}: {reason}.")
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise MissingExtra("drawing needs matplotlib; install it with: pip install 'loomweight[report]'")
 
 
 def _loss(model: str | None, data: str | None, evaluated: str | None, renew: bool, align: str | None) -> Callable[[Weights], float]:

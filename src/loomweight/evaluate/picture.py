@@ -1,6 +1,7 @@
 """Drawings of what this package measures, without a display and without touching pyplot's state."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,36 @@ if TYPE_CHECKING:
     from .plane import Plane
     from .similarity import Similarity
 
+KINDS = (".png", ".svg", ".pdf")
 _BLUE, _ORANGE, _GREY = "#2f6f8f", "#e8710a", "#9aa0a6"
+
+
+def check_picture(path: Path) -> None:
+    """What would fail after all the work is done shows before.
+
+    Raises:
+        OutputError: the name ends in no kind of picture, or its folder is not there.
+        MissingExtra: matplotlib is not installed.
+    """
+    if path.suffix not in KINDS or not path.absolute().parent.is_dir():
+        reason = f"{path.parent} is no folder" if path.suffix in KINDS else f"a picture ends in {', '.join(KINDS)}"
+        raise OutputError(f"the picture cannot be written to {path}: {reason}.")
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("drawing needs matplotlib; install it with: pip install 'loomweight[report]'")
+
+
+def draw_losses(places: Sequence[float], losses: Sequence[float], path: Path, along: str) -> Path:
+    """The loss over some length, with its lowest point; a logarithmic axis where the places span more than a factor of ten."""
+    figure, axes = _canvas(6.4, 4.0)
+    drawn = sorted(zip(places, losses, strict=True))
+    axes.plot(*zip(*drawn, strict=True), "o-", ms=4, color=_BLUE)
+    place, least = min(((place, loss) for place, loss in drawn if isfinite(loss)), key=lambda pair: pair[1])
+    axes.plot([place], [least], "*", ms=13, color=_ORANGE, label=f"{least:.5g} at {place:g}")
+    if places and max(places) > 10 * min(places) > 0:
+        axes.set_xscale("log")
+    axes.set(xlabel=along, ylabel="loss", title=f"Loss over {along}")
+    axes.legend(frameon=False, fontsize="small")
+    return _saved(figure, path)
 
 
 def draw_barrier(curves: "dict[str, Barrier]", path: Path) -> Path:

@@ -1,6 +1,6 @@
 """The fixed mix: one coefficient a set, the same for all entries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import copysign
 
 import torch
@@ -32,11 +32,11 @@ def mixed(sets: Sets, coefficients: Sequence[float]) -> Callable[[str], Block]:
         reads = sets.reads(name)
         kept = [reads[i] for i in used]
         if not near:
-            return lambda lo, hi: _plain([read(lo, hi) for read in kept], shares)
+            return lambda lo, hi: _plain((read(lo, hi) for read in kept), shares)
         if not close:
-            return lambda lo, hi: _scaled([read(lo, hi) for read in kept], shares, total)
+            return lambda lo, hi: _scaled((read(lo, hi) for read in kept), shares, total)
         excess = _visible(total - 1, sets.work(name), sets.spec(name).dtype)
-        return lambda lo, hi: _centred([read(lo, hi) for read in kept], shares, excess)
+        return lambda lo, hi: _centred((read(lo, hi) for read in kept), shares, excess)
 
     return open_
 
@@ -53,24 +53,25 @@ def _visible(excess: float, work: torch.dtype, stored: torch.dtype) -> float:
     return copysign(smallest, excess) if stored.itemsize < work.itemsize else excess
 
 
-def _centred(blocks: list[Tensor], shares: list[float], excess: float) -> Tensor:
-    first, *rest = blocks
-    total = torch.lerp(first, rest[0], shares[1]) if rest else first.clone()
-    for block, share in zip(rest[1:], shares[2:], strict=True):
+def _centred(blocks: Iterator[Tensor], shares: list[float], excess: float) -> Tensor:
+    """Each block is used when it has come and let go: three are there at a time, however many sets there are."""
+    first = next(blocks)
+    total = torch.lerp(first, next(blocks), shares[1]) if len(shares) > 1 else first.clone()
+    for block, share in zip(blocks, shares[2:], strict=True):
         total.add_(block - first, alpha=share)
     return total.add_(total, alpha=excess) if excess else total
 
 
-def _scaled(blocks: list[Tensor], coefficients: list[float], factor: float) -> Tensor:
-    first, *rest = blocks
+def _scaled(blocks: Iterator[Tensor], coefficients: list[float], factor: float) -> Tensor:
+    first = next(blocks)
     total = first * factor
-    for block, coefficient in zip(rest, coefficients[1:], strict=True):
+    for block, coefficient in zip(blocks, coefficients[1:], strict=True):
         total.add_(block - first, alpha=coefficient)
     return total
 
 
-def _plain(blocks: list[Tensor], coefficients: list[float]) -> Tensor:
-    total = blocks[0] * coefficients[0]
-    for block, coefficient in zip(blocks[1:], coefficients[1:], strict=True):
+def _plain(blocks: Iterator[Tensor], coefficients: list[float]) -> Tensor:
+    total = next(blocks) * coefficients[0]
+    for block, coefficient in zip(blocks, coefficients[1:], strict=True):
         total.add_(block, alpha=coefficient)
     return total

@@ -15,6 +15,9 @@ Weights(EMA of Linear, 2 tensors, 10 parameters, float32)
 """
 
 from .average import Average as Average
+from .candidates import Candidate as Candidate
+from .candidates import Choice as Choice
+from .candidates import candidates as candidates
 from .clock import Clock as Clock
 from .constant_cooldown import constant_cooldown as constant_cooldown
 from .cyclical import cyclical as cyclical
@@ -30,6 +33,7 @@ from .posthoc import PostHocEMA as PostHocEMA
 from .power import Power as Power
 from .reconstruct import Synthesis as Synthesis
 from .reconstruct import reconstruct as reconstruct
+from .run_folder import RunFolder as RunFolder
 from .scaling import scaling_rule as scaling_rule
 from .snapshots import Snapshots as Snapshots
 from .snapshots import synthesise as synthesise

@@ -18,6 +18,8 @@ from .store import Stamp, Store
 
 #: Keys under which training code keeps the weights inside a larger checkpoint.
 INNER = ("state_dict", "model_state_dict", "model", "module")
+#: where `trajectory.lightning_callback` keeps the weights that are trained, beside the average under `state_dict`
+_TRAINED = "trained_state_dict"
 
 
 def open_torch(path: Path) -> Store:
@@ -67,6 +69,7 @@ def _state_dict(path: Path, found: Any) -> tuple[dict[str, Tensor], str]:
     if _tensors(found):
         return dict(found), ""
     inner = [key for key, value in found.items() if isinstance(value, Mapping) and _tensors(value)]
+    inner = [key for key in inner if key != _TRAINED or "state_dict" not in inner]
     if len(inner) == 1 and inner[0] in INNER and not any(isinstance(value, Tensor) for value in found.values()):
         return dict(found[inner[0]]), f"[{inner[0]!r}]"
     holds = listed(f"{key} ({type(value).__name__})" for key, value in found.items())

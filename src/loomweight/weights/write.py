@@ -124,7 +124,7 @@ def write(
     ['config.json', 'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors', 'model.safetensors.index.json']
     """
     weights = load(weights)
-    weights = weights if dtype is None else cast_to(weights, _floating(dtype))
+    weights = weights if dtype is None else cast_to(weights, floating_dtype(dtype))
     place = Place.at(output.path)
     layout, beside = laid_out(weights, output, place)
     with ExitStack() as held:
@@ -267,7 +267,15 @@ def _found(descriptor: int, segment: Segment) -> int:
     return digest
 
 
-def _floating(dtype: torch.dtype | str) -> torch.dtype:
+def floating_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """The dtype of that name, with or without `torch.` before it.
+
+    Raises:
+        UnknownName: no floating dtype that can be stored is called so.
+
+    >>> floating_dtype("bfloat16")
+    torch.bfloat16
+    """
     known = {str(each).removeprefix("torch."): each for each in CODES if each.is_floating_point and each not in CODED}
     name = str(dtype).removeprefix("torch.")
     if name not in known:
