@@ -94,7 +94,7 @@ _BASES: dict[type, str] = {Edit: "edit", Rule: "rule", Running: "running rule", 
 def _kind(thing: object, package: ModuleType) -> str | None:
     if inspect.isclass(thing):
         kinds = (kind for base, kind in _BASES.items() if issubclass(thing, base))
-        return next(kinds, "workflow" if package in (merge, search) else None)
+        return next(kinds, "workflow" if package in (merge, search, trajectory) else None)
     if not inspect.isfunction(thing):
         return None
     return "recipe" if _returns(thing, Rule) else _KINDS.get(package.__name__.rpartition(".")[2], "function")
