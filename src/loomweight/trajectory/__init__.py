@@ -23,6 +23,8 @@ from .constant_cooldown import constant_cooldown as constant_cooldown
 from .cyclical import cyclical as cyclical
 from .combinatorial import DCA as DCA
 from .combinatorial_loss import combinatorial_loss as combinatorial_loss
+from .distillation import WAKD as WAKD
+from .distillation import distillation_loss as distillation_loss
 from .ema import EMA as EMA
 from .ema import half_life_of as half_life_of
 from .exponential import Exponential as Exponential
