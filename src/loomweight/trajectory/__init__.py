@@ -29,11 +29,14 @@ from .ema import EMA as EMA
 from .ema import half_life_of as half_life_of
 from .exponential import Exponential as Exponential
 from .fge import FGE as FGE
+from .gva import GVA as GVA
 from .lightning_callback import lightning_callback as lightning_callback
 from .lookahead import Lookahead as Lookahead
 from .model_stock import periodic_model_stock as periodic_model_stock
 from .moment import Moment as Moment
 from .posthoc import PostHocEMA as PostHocEMA
+from .oscillation import Curve as Curve
+from .oscillation import oscillation as oscillation
 from .power import Power as Power
 from .reconstruct import Synthesis as Synthesis
 from .reconstruct import reconstruct as reconstruct

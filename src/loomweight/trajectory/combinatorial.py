@@ -1,6 +1,6 @@
 """DCA and DCWA: several instances of every component, a random combination trained at each step, all of them averaged at the end.
 
-Paper: Deep Combinatorial Aggregation (2022, https://arxiv.org/abs/2210.06436), sections 3.1 to 3.3.
+Paper: Deep Combinatorial Aggregation (2022, https://arxiv.org/abs/2210.06436).
 Original code: tum-vision/dca at commit 8319185, dca/dca.py and experiments/cifar10/train_dca.py.
 We differ: draws are keyed by a seed and a count that is saved, so that a resumed run draws what it would have drawn; floating buffers of a component
 are averaged as its parameters are, where the code takes those of the first instance; a component is named by a pattern, not by a type.

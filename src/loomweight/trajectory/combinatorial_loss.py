@@ -1,6 +1,6 @@
 """The loss with which combinations are trained: right, and of one mind.
 
-Paper: Deep Combinatorial Aggregation (2022, https://arxiv.org/abs/2210.06436), section 3.4, the consistency enforcing loss.
+Paper: Deep Combinatorial Aggregation (2022, https://arxiv.org/abs/2210.06436), the consistency enforcing loss.
 Original code: tum-vision/dca at commit 8319185, experiments/cifar10/train_dca.py, do_trainbatch.
 """
 

@@ -1,6 +1,6 @@
 """WAKD: a student learns from a teacher, and its iterates are averaged from early on; made for data of other domains.
 
-Paper: Weight Averaging Improves Knowledge Distillation under Domain Shift (2023, https://arxiv.org/abs/2309.11446), sections 3.1 and 3.3.
+Paper: Weight Averaging Improves Knowledge Distillation under Domain Shift (2023, https://arxiv.org/abs/2309.11446).
 Original code: vorobeevich/distillation-in-dg at commit e32e109, src/trainer/distill_trainer.py and trainer.py (`our_swad_begin`).
 We differ: the start is a share of the run, where the authors write steps (5000 of 50000); floating buffers are averaged too, which are the same in
 all iterates where batch normalization is held fixed as they hold it.
