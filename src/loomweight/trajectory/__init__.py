@@ -34,9 +34,9 @@ from .lightning_callback import lightning_callback as lightning_callback
 from .lookahead import Lookahead as Lookahead
 from .model_stock import periodic_model_stock as periodic_model_stock
 from .moment import Moment as Moment
-from .posthoc import PostHocEMA as PostHocEMA
 from .oscillation import Curve as Curve
 from .oscillation import oscillation as oscillation
+from .posthoc import PostHocEMA as PostHocEMA
 from .power import Power as Power
 from .reconstruct import Synthesis as Synthesis
 from .reconstruct import reconstruct as reconstruct
