@@ -19,7 +19,7 @@ def combinatorial_loss(dca: DCA, inputs: Any, labels: Tensor, repeats: int = 5, 
 
     What comes before is fixed: no gradient passes through z_{r-1}, and z_0 is of a combination that is not trained.
 
-    Part of: DCA.
+    Part of: dca.
 
     Args:
         dca: gives logits, of shape (batch, classes).

@@ -46,7 +46,7 @@ class WAKD(SWA):
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 5.0) -> Tensor:
     """T^2 KL(softmax(teacher / T) || softmax(student / T)), the mean over all but the last axis; no gradient reaches the teacher.
 
-    Part of: WAKD.
+    Part of: wakd.
 
     Args:
         student, teacher: logits of one shape, classes last.

@@ -20,7 +20,7 @@ def oscillation(values: Sequence[float], scale: float | None = None) -> float:
 
     For independent fluctuations about a constant this is their standard deviation; a slow drift adds next to nothing.
 
-    Part of: GVA.
+    Part of: gva.
 
     Args:
         values: one number for each evaluation along the run, in its order; at least two.
@@ -44,7 +44,7 @@ def oscillation(values: Sequence[float], scale: float | None = None) -> float:
 class Curve:
     """What one policy scored along a run.
 
-    Part of: GVA.
+    Part of: gva.
 
     Args:
         losses: one-step losses, the first of them before training.
