@@ -32,6 +32,9 @@ METHODS = {
     "ColD Fusion: Collaborative Descent for Distributed Multitask Finetuning": ("merge", "repository"),
     "If You Can't Use Them, Recycle Them: Optimizing Merging at Scale Mitigates Performance Tradeoffs": ("search", "study"),
     "Analyzing and Improving the Training Dynamics of Diffusion Models": ("trajectory", "post_hoc_ema"),
+    "Deep Combinatorial Aggregation": ("trajectory", "dca"),
+    "Weight Averaging Improves Knowledge Distillation under Domain Shift": ("trajectory", "wakd"),
+    "Butterfly Effects of SGD Noise: Error Amplification in Behavior Cloning and Autoregression": ("trajectory", "gva"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

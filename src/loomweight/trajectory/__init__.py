@@ -19,10 +19,10 @@ from .candidates import Candidate as Candidate
 from .candidates import Choice as Choice
 from .candidates import candidates as candidates
 from .clock import Clock as Clock
-from .constant_cooldown import constant_cooldown as constant_cooldown
-from .cyclical import cyclical as cyclical
 from .combinatorial import DCA as DCA
 from .combinatorial_loss import combinatorial_loss as combinatorial_loss
+from .constant_cooldown import constant_cooldown as constant_cooldown
+from .cyclical import cyclical as cyclical
 from .distillation import WAKD as WAKD
 from .distillation import distillation_loss as distillation_loss
 from .ema import EMA as EMA
