@@ -73,6 +73,48 @@ def test_another_depth(capsys) -> None:
     )
 
 
+def test_layers_of_another_kind(capsys) -> None:
+    """Three layers cannot stand for four that lack a norm: which, and what can be done."""
+    save_file({name: tensor for name, tensor in tensors("two").items() if ".layers.3." not in name}, Path("two") / WEIGHTS)
+    save_file({name: tensor for name, tensor in tensors("one").items() if "input_layernorm" not in name}, Path("one") / WEIGHTS)
+    says = (
+        r"layers 'model\.layers\.0' to 'model\.layers\.2' of the moving network and 'model\.layers\.0' to 'model\.layers\.3' of the reference do not correspond"
+        r": 3 layers cannot be matched to 4 in order, each to one of its kind\."
+    )
+    refused(capsys, "align", "two", "--to", "one", "out", "--method", "depth", says=says)
+
+
+def test_another_family_of_another_depth(capsys) -> None:
+    found = {name.replace("mlp", "feed"): tensor for name, tensor in tensors("two").items() if ".layers.3." not in name}
+    save_file(found | {"extra.weight": torch.ones(3)}, Path("two") / WEIGHTS)
+    Path("t.axes").write_text("*.weight : ...\nmodel.*.weight : ...\nmodel.layers.*.*.weight : ...\nmodel.layers.*.*.*.weight : ...\n")
+    says = r"outside of the layers that differ the two networks hold different tensors: only in the first: 'extra\.weight'"
+    refused(capsys, "align", "two", "--to", "one", "out", "--method", "depth", "--table", "t.axes", says=says)
+
+
+@pytest.mark.parametrize("method", ["weights", "ot"])
+def test_dead_and_repeated_units_are_no_mistake(method: str, capsys) -> None:
+    """Units that are 0, and units that are equal, cannot be told apart: equal ones stay in order, and a shuffled copy comes back all the same."""
+    layer, weights = "model.layers.1.mlp.", tensors("one")
+    for name, tensor in weights.items():
+        if name.startswith(layer):
+            rows = tensor if tensor.shape[0] == 10 else tensor.T
+            rows[3:5], rows[6] = 0, rows[2]
+    save_file(weights, Path("one") / WEIGHTS, {"format": "pt"})
+    save_file(dict(Permute.by(axes_of("one"), random_orders(axes_of("one")))(lw.load("one"))), Path("two") / WEIGHTS, {"format": "pt"})
+    assert run(capsys, "align", "two", "--to", "one", "out", "--method", method).code == 0
+    assert all(same(tensor, weights[name]) for name, tensor in tensors("out").items())
+    assert run(capsys, "align", "one", "--to", "one", "still", "--method", method).code == 0
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in tensors("still").items())
+
+
+def test_a_network_without_anything(capsys) -> None:
+    """All units are dead: there is nothing to go by, and nothing moves."""
+    save_file({name: torch.zeros_like(tensor) for name, tensor in tensors("two").items()}, Path("two") / WEIGHTS, {"format": "pt"})
+    assert run(capsys, "align", "two", "--to", "one", "out").code == 0
+    assert not any(tensor.any() for tensor in tensors("out").values())
+
+
 def test_a_config_that_lies(capsys) -> None:
     for model in ("one", "two"):
         config = Path(model, "config.json")

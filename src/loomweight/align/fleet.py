@@ -1,7 +1,7 @@
 """FLEET-MERGE: many recurrent policies, brought into one order of units and averaged, round after round.
 
 Paper: Robot Fleet Learning via Policy Merging (2023, https://arxiv.org/abs/2310.01362), section 4. The authors publish their simulator
-(https://github.com/liruiw/Fleet-Tools), not the merging, so there is no code to compare with, and its text was not at hand; what its
+(https://github.com/liruiw/Fleet-Tools, looked through at ca358b1), not the merging, so there is no code to compare with, and its text was not at hand; what its
 abstract and summaries say is kept: permutations relaxed by Sinkhorn's operator at a temperature, recurrent weights permuted on both
 sides, a common average as the reference, hard orders at the end, and averages of newly trained policies in rounds, as in federated
 learning. Ours to choose were: the matrices follow the derivative at a falling temperature (graduated assignment) instead of small

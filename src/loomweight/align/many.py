@@ -106,6 +106,9 @@ def match_cycle_consistent(axes: Axes, models: Sequence[Weights], *, rounds: int
     Paper: $C^2M^3$: Cycle-Consistent Multi-Model Merging (2024, https://arxiv.org/abs/2405.17897). The same objective over the same
     factored maps; the paper climbs it for all spaces at once with Frank-Wolfe over doubly stochastic matrices and rounds at the end, we
     climb over permutations, which needs no rounding, from where `match_to_reference` leads. The frame is that of the first network.
+    Original code: https://github.com/crisostomi/cycle-consistent-model-merging at ea1eca7, frank_wolfe_sync_matching.py: there too every
+    pair counts once and every tensor with a permuted axis, biases with it, by the inner product of the two in the frame; the start is
+    the identity or nearly uniform, each step's length is searched on the line, and 200 steps at most are followed by one assignment.
 
     Args:
         axes: which axes carry which units, for all sets.

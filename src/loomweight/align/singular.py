@@ -55,9 +55,9 @@ def singular_alignment(axes: Axes, moving: Weights, reference: Weights, edit: Ed
     A matrix is a tensor of at least two axes, floating, one row for each entry of the first axis (convolutions are flattened behind it).
 
     Paper: Analysis of Linear Mode Connectivity via Permutation-Based Weight Matching (2024, https://arxiv.org/abs/2402.04051), section 4.
-    It keeps one number for the whole model, `total` here. The normalisation is written from its abstract and figures, without its text at
-    hand. Where the two sets have different numbers of dominant values we divide by
-    the geometric mean, so that R stays between -1 and 1.
+    Its R is one number for the whole model, the sum over layers, i and j divided by the sum of the layers' n, which is `total` here where both
+    sets have equally many dominant values (gamma = 0, or singular values alike). Where they have not we divide by the geometric mean, so that
+    R stays between -1 and 1. The authors' code is not public as far as we found; the formula is as reviews of the paper quote it.
 
     Args:
         axes: the table that fits both sets.

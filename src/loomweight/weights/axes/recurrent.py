@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from .call import Call, Made
 from .labels import Act, Ledger
-from .meeting import along, joined, meet, part, placed, reshaped
+from .meeting import along, joined, meet, part, placed, reshaped, settled
 from .moves import taken
 from .products import affine
 
@@ -13,9 +13,11 @@ _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 def recurrent(ledger: Ledger, call: Call) -> Made:
     """All layers and directions of a recurrent module."""
-    if not isinstance(call.given.get("num_layers"), int) or "batch_sizes" in call.given:
+    if not isinstance(call.given.get("num_layers"), int):
         return None
-    x, params = call["input"], list(call["params"])
+    x, params = call.given.get("data", call.given.get("input")), list(call["params"])
+    if "batch_sizes" in call.given:
+        ledger.freeze(call["batch_sizes"], "it says how long sequences are")
     x = along(ledger, x, range(len(x.shape) - 1), "earlier and later places are told apart")
     states = list(call["hx"]) if isinstance(call["hx"], list | tuple) else [call["hx"]]
     directions = 2 if call["bidirectional"] else 1
@@ -85,4 +87,25 @@ def single(ledger: Ledger, call: Call) -> Made:
     return (carried, carried) if name == "lstm" else carried
 
 
-RECURRENT = {**dict.fromkeys(_GATES, recurrent), **dict.fromkeys([f"{name}_cell" for name in _GATES], single)}
+def packed(ledger: Ledger, call: Call) -> Made:
+    """Sequences of several lengths as one run of steps: (examples, steps, units) -> (all steps, units), and how many go on at each."""
+    x = call["input"]
+    ledger.freeze(call["lengths"], "it says how long sequences are")
+    rest = settled(ledger, x, range(len(x.shape) - 1), "earlier and later places are told apart")
+    data = placed(ledger, reshaped(rest, (1, *rest.shape[2:])), [0], call.shapes[0])
+    return data, ledger.fixed(call.shapes[1])
+
+
+def padded(ledger: Ledger, call: Call) -> Made:
+    """Back again, with one value for all units where a sequence has ended."""
+    ledger.freeze(call["batch_sizes"], "it says how long sequences are")
+    ledger.unscaled += [ids.ravel() for ids in call["data"].labels] if call["padding_value"] else []
+    rest = settled(ledger, call["data"], [0], "earlier and later places are told apart")
+    out = placed(ledger, reshaped(rest, (1, *rest.shape)), [0, 1], call.shapes[0])
+    return out, ledger.fixed(call.shapes[1])
+
+
+RECURRENT = {**dict.fromkeys(_GATES, recurrent), **dict.fromkeys([f"{name}_cell" for name in _GATES], single)} | {
+    "_pack_padded_sequence": packed,
+    "_pad_packed_sequence": padded,
+}
