@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loomweight.methods import PACKAGES, catalog, find
+from loomweight.methods import PACKAGES, catalog, find, snake
 
 PAPERS = Path(os.environ.get("LOOMWEIGHT_DATA", "nowhere")).parent / "papers"
 #: the papers of issues whose methods are built: title -> a method that has it
@@ -64,10 +64,10 @@ def test_titles_are_those_of_the_papers(file: str) -> None:
 def test_parts_are_shown_with_their_method() -> None:
     names = {(method.package, method.name) for method in catalog()}
     parts = {
-        (package.__name__.rpartition(".")[2], name): whole[1]
+        (package.__name__.rpartition(".")[2], snake(name)): whole[1]
         for package in PACKAGES
         for name, thing in vars(package).items()
-        if inspect.isfunction(thing) and (whole := re.search(r"^Part of: (\w+)\.$", inspect.getdoc(thing) or "", re.MULTILINE))
+        if (inspect.isfunction(thing) or inspect.isclass(thing)) and (whole := re.search(r"^Part of: (\w+)\.$", inspect.getdoc(thing) or "", re.MULTILINE))
     }
     assert {("align", "layer_evidence"), ("align", "activation_costs"), ("align", "assignment"), ("align", "between")} <= set(parts)
     assert not names & set(parts)
