@@ -1,10 +1,13 @@
 """Whole merges, wall clock and private memory, against the floor and (where it is installed) against mergekit, in one run.
 
-    python bench/merge.py FOLDER --size 0.5B --models 3 [--methods linear,ties] [--mergekit ENV/bin/mergekit-yaml]
+    python bench/merge.py FOLDER --size 0.5B --models 3 [--methods linear,ties] [--mergekit ENV/bin/mergekit-yaml] [--threads 1,2]
 
 FOLDER gets the sets (see bench/sets.py) and keeps them. The floor reads all inputs once and writes one output with plain
 reads and writes, and imports torch, in a process of its own; its column with fsync is what a program that promises the file is
 on the disk can reach. Private memory is the peak of RssAnon: mapped pages of the inputs do not count.
+
+With --threads the table has the seconds of whole merges on so many threads instead, and, beside the ratio of the wholes, that of
+what is left without the seconds of a merge of one tiny tensor: start and end of the process use one thread.
 """
 
 import argparse
@@ -12,9 +15,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+import torch
 import yaml
 from sets import SIZES, write
 
@@ -105,16 +110,47 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--mergekit", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--threads", help="numbers of threads, such as 1,2")
     options = parser.parse_args()
     folders = [options.folder / f"m{i}" for i in range(options.models)]
     for i, folder in enumerate(folders):
         if not (folder / "config.json").exists():
             write(folder, options.size, i)
     print(f"{options.size}, {options.models} inputs, bf16; median of {options.repeat} runs\n")
+    if options.threads:
+        print(*gains(folders, options), sep="\n")
+        return
     print("| method | floor s | with fsync s | loomweight s | ratio | ratio to fsync | private MiB | mergekit s | mergekit / ours |")
     print("| --- |" + " ---: |" * 8)
     for method in options.methods.split(","):
         print(row(method, folders, options), flush=True)
+
+
+def gains(folders: list[Path], options: argparse.Namespace) -> Iterator[str]:
+    """The table of threads, line by line."""
+    counts = [int(count) for count in options.threads.split(",")]
+    least = min(_seconds("passthrough", _tiny(options.folder), options, counts[0]) for _ in range(3))
+    yield f"a merge of one tiny tensor takes {least:.2f} s\n"
+    yield "| method | " + " | ".join(f"{count} threads s" for count in counts) + " | times as fast | without start and end |"
+    yield "| --- |" + " ---: |" * (len(counts) + 2)
+    for method in options.methods.split(","):
+        first, *_, last = times = [median(_seconds(method, folders, options, count) for _ in range(options.repeat)) for count in counts]
+        yield f"| {method} | " + " | ".join(f"{one:.2f}" for one in times) + f" | {first / last:.2f} | {(first - least) / (last - least):.2f} |"
+
+
+def _tiny(folder: Path) -> list[Path]:
+    """A model of one tensor."""
+    from loomweight import Weights, save
+
+    return [save(Weights.of({"w": torch.zeros(1, dtype=torch.bfloat16)}), folder / "one", overwrite=True)]
+
+
+def _seconds(method: str, folders: list[Path], options: argparse.Namespace, threads: int) -> float:
+    path, out = options.folder / "recipe.yaml", options.folder / "out"
+    path.write_text(yaml.safe_dump(recipe(method, folders)))
+    wall, _ = timed([sys.executable, "-m", "loomweight", "merge", str(path), str(out), "--threads", str(threads)])
+    shutil.rmtree(out)
+    return wall
 
 
 def row(method: str, folders: list[Path], options: argparse.Namespace) -> str:
