@@ -8,7 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import BrokenFile
-from .spec import Block, Spec
+from .spec import BLOCK, Block, Spec
+
+_PART = 8 * BLOCK  # entries of a tensor for which its file is looked at once: every look takes some microseconds
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,20 @@ class Store:
     inside: str = ""
 
     def open(self, name: str) -> Block:
-        """Open a tensor (or the owner of an alias), provided that the file is unchanged; every block asks again.
+        """Open a tensor (or the owner of an alias), provided that the file is unchanged; every few blocks that is asked again.
 
         A mapped file that another process has shortened has no pages any more where data was, and touching them ends the process
-        (SIGBUS). So it is looked at, which costs two microseconds, before a block is handed out. Shortened while that block is
-        worked on, it still ends the process.
+        (SIGBUS). So it is looked at before a block of another part of the tensor is handed out. Shortened while the blocks of one
+        part are worked on, it still ends the process.
         """
         self.stamp.check()
-        read = self.read(self.ties.get(name, name))
+        read, part = self.read(self.ties.get(name, name)), 0
 
         def block(lo: int, hi: int) -> Tensor:
-            self.stamp.check()
+            nonlocal part
+            if lo // _PART != part:
+                self.stamp.check()
+                part = lo // _PART
             return read(lo, hi)
 
         return block
