@@ -37,7 +37,7 @@ def fashion() -> tuple[Split, Split]:
 
 
 def shakespeare() -> tuple[Split, Split]:
-    """Tiny Shakespeare as windows of 64 characters and the ones that follow: 12,800 to train on, 1,280 to test on."""
+    """Tiny Shakespeare as windows of 64 characters and the ones that follow: 12,730 to train on, 1,350 to test on."""
     text = (Path(os.environ.get("LOOMWEIGHT_DATA", "../shared/data")) / "tinyshakespeare" / "input.txt").read_text()
     place = {char: code for code, char in enumerate(sorted(set(text)))}
     codes = torch.tensor([place[char] for char in text[:1_000_000]])
