@@ -1,16 +1,18 @@
 """What averages along a run are worth on real data: last point, averages and schedules, several seeds.
 
-    python bench/along.py FOLDER [--only fashion-mlp,...] [--seeds 5] [--parts cosine,constant,switch]
+    python bench/along.py FOLDER [--only fashion-mlp,...] [--seeds 5] [--parts cosine,constant,switch,posthoc]
 
 FOLDER keeps what was measured (a JSON file for each network, part and seed), so that a stopped run goes on. Every part is one run of the same
-length: a cosine; a constant rate, from whose last fifth a cooldown branches off; a constant rate with Switch EMA. The rate of the cosine at its
-peak is twice the constant one, as in the paper on cooldowns. Test accuracy in per cent and test loss, mean and spread over seeds.
+length: a cosine; a constant rate, from whose last fifth a cooldown branches off; a cosine with Switch EMA; a constant rate with post-hoc EMA.
+The rate of the cosine at its peak is twice the constant one, as in the paper on cooldowns. Test accuracy in per cent and test loss, mean and
+spread over seeds.
 """
 
 import argparse
 import copy
 import json
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,17 +20,19 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 import torch
-from apart_models import Characters, Split, accuracy, batches, fashion, loss, mlp, shakespeare, vgg
+from apart_models import Characters, Split, batches, fashion, mlp, scores, shakespeare, vgg
 from torch import nn
 
+from loomweight import norm
 from loomweight.align import loaded
-from loomweight.trajectory import EMA, LAWA, SWA, Track
+from loomweight.trajectory import EMA, LAWA, SWA, Average, PostHocEMA, Power, Snapshots, SwitchEMA, Track
 from loomweight.weights import Weights, from_module
 
 Judge = Callable[[Weights], list[float]]
 
 WARM_UP, COOLDOWN = 0.05, 0.2
 BATCH = 64
+LENGTHS = (0.03, 0.05, 0.07, 0.10, 0.15, 0.20, 0.25)
 
 
 class Case(NamedTuple):
@@ -136,22 +140,41 @@ def of_constant(run: Run, judge: Judge) -> dict[str, list[float]]:
 
 def of_switch(run: Run, judge: Judge) -> dict[str, list[float]]:
     """A cosine, as in the paper, whose weights become their EMA's after every epoch."""
-    ema = EMA(run.model, half_life=0.02 * run.length)
-    run.go(1.0, cosine, [ema], each_epoch=ema.copy_to_model)
+    ema = SwitchEMA(run.model, half_life=0.02 * run.length)
+    run.go(1.0, cosine, [ema], each_epoch=ema.switch)
     return {"cosine, Switch EMA, last": judge(run.last()), "cosine, Switch EMA, EMA": judge(run.value(ema))}
 
 
-PARTS = {"cosine": of_cosine, "constant": of_constant, "switch": of_switch}
+def of_posthoc(run: Run, judge: Judge) -> dict[str, list[float]]:
+    """Lengths chosen after a run at a constant rate, out of 50 snapshots of two, against the same averages kept during the run.
+
+    A row `differ` has the distance between the two over that of the average from the last step, and the error that the reconstruction states.
+    """
+    kept = {length: Average(run.model, Power.of_length(length)) for length in LENGTHS}
+    with tempfile.TemporaryDirectory() as folder:
+        posthoc = PostHocEMA(run.model, every=run.length / 50, folder=folder)
+        run.go(1.0, constant, [posthoc, *kept.values()])
+        posthoc.snapshot()
+        snapshots, found = Snapshots.of(folder), {}
+        for length, average in kept.items():
+            how = snapshots.reconstruct(length)
+            made, online = snapshots.weights(how), average.value()
+            apart = norm(made - online) / norm(online - run.last())
+            found |= {
+                f"length {length:.2f}, kept": judge(online),
+                f"length {length:.2f}, synthesised": judge(made),
+                f"length {length:.2f}, differ": [apart, how.error],
+            }
+    return found
+
+
+PARTS = {"cosine": of_cosine, "constant": of_constant, "switch": of_switch, "posthoc": of_posthoc}
 
 
 def judged(case: Case, test: Split) -> Judge:
     """Weights -> [test accuracy, test loss]."""
 
-    def judge(weights: Weights) -> list[float]:
-        model = loaded(case.make().eval(), weights)
-        return [accuracy(model, test), loss(model, test)]
-
-    return judge
+    return lambda weights: [*scores(loaded(case.make().eval(), weights), test)]
 
 
 def main() -> None:
