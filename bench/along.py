@@ -25,13 +25,14 @@ from torch import nn
 
 from loomweight import norm
 from loomweight.align import loaded
-from loomweight.trajectory import EMA, LAWA, SWA, Average, PostHocEMA, Power, Snapshots, SwitchEMA, Track
+from loomweight.trajectory import EMA, LAWA, SWA, Average, PostHocEMA, Power, Snapshots, SwitchEMA, Track, constant_cooldown
 from loomweight.weights import Weights, from_module
 
 Judge = Callable[[Weights], list[float]]
 
 WARM_UP, COOLDOWN = 0.05, 0.2
 BATCH = 64
+FACTOR = constant_cooldown(WARM_UP, COOLDOWN, length=1.0, first=0.0)
 LENGTHS = (0.03, 0.05, 0.07, 0.10, 0.15, 0.20, 0.25)
 
 
@@ -116,7 +117,7 @@ def constant(t: float) -> float:
 
 def cooled(t: float) -> float:
     """The constant rate, in the last fifth down to 0 by 1 - sqrt."""
-    return constant(t) * (1 - math.sqrt(max(0.0, (t - 1 + COOLDOWN) / COOLDOWN)))
+    return 0.5 * FACTOR(t)
 
 
 def of_cosine(run: Run, judge: Judge) -> dict[str, list[float]]:
