@@ -299,6 +299,12 @@ def test_a_missing_or_truncated_file_is_named(capsys) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_adapters_are_left_to_recipes(capsys) -> None:
+    Path("run/checkpoint-900/adapter_config.json").write_text("{}")
+    refused(average(capsys, "--last", 3), "run/checkpoint-900 holds an adapter", "`merge_method: linear` over BASE+ADAPTER")
+
+
+@pytest.mark.usefixtures("here")
 def test_a_missing_shard_is_named(capsys) -> None:
     shutil.rmtree("run/checkpoint-900")
     big = {"w": point(900)["w"], "bn.num_batches_tracked": torch.tensor(900), "positions": torch.arange(3)}

@@ -276,6 +276,40 @@ def test_a_folder_that_cannot_be_written_to_stops_no_average(tmp_path: Path) -> 
     assert Snapshots.of(tmp_path / "free").samples == (15,)
 
 
+def test_half_a_pair_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full after the first of two files: what is left of that moment goes when the next one is written."""
+    from loomweight.trajectory import posthoc as module
+
+    def full(weights: lw.Weights, path: Path, **options: object) -> Path:
+        if "0.1000" in path.name:
+            raise OutputError("the disk is full")
+        return lw.save(weights, path, **options)  # type: ignore[arg-type]
+
+    posthoc = PostHocEMA(nn.Linear(2, 2), every=10, folder=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save", full)
+        with pytest.raises(OutputError, match="full"):
+            posthoc.update(10)
+    with pytest.raises(TooFewSets, match="1 snapshot of the length"):
+        Snapshots.of(tmp_path)
+    posthoc.update(5)
+    assert Snapshots.of(tmp_path).samples == (15,)
+
+
+def test_the_state_is_written_as_safetensors_and_comes_back(tmp_path: Path) -> None:
+    net = nn.Linear(2, 2)
+    posthoc = PostHocEMA(net, every=10, folder=tmp_path / "kept")
+    for step in range(3):
+        net.weight.data.fill_(step)
+        posthoc.update(8)
+    lw.trajectory.save_state(posthoc, tmp_path / "state.safetensors")
+    again = PostHocEMA(nn.Linear(2, 2), every=10, folder=tmp_path / "kept")
+    lw.trajectory.load_state(again, tmp_path / "state.safetensors")
+    assert (again.run, again.count, again.clock) == (posthoc.run, posthoc.count, posthoc.clock)
+    for one, other in zip(posthoc.tracks, again.tracks, strict=True):
+        assert torch.equal(one.totals["weight"], other.totals["weight"]) and one.seen == other.seen
+
+
 def test_nan_weights_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     net = nn.Linear(2, 2)
     posthoc = PostHocEMA(net, every=1, folder=tmp_path / "out")

@@ -22,6 +22,7 @@ from .model import averaged
 from .power import Power
 from .snapshots import PATTERN, Snapshot
 from .track import Track
+from .used import place_of
 
 
 class PostHocEMA(Track):
@@ -85,7 +86,7 @@ class PostHocEMA(Track):
         """Tell the averages that the model has taken a step, and write a snapshot where one is due; see `Track.update`.
 
         Raises:
-            OutputError: the folder holds snapshots of another run, or cannot be written to; the averages have taken the step.
+            OutputError: the folder holds snapshots of another run, or cannot be written to; the averages have taken the step, and the snapshot is still due.
         """
         taken = super().update(samples)
         writing, due = self._writing.after(samples)
@@ -100,6 +101,7 @@ class PostHocEMA(Track):
         Raises:
             TooFewSets: nothing was averaged yet.
             OutputError, Overflow: see `loomweight.save`.
+            BadParameter: the model is sharded over processes (FSDP2): a snapshot needs whole tensors.
         """
         now, powers = self.clock.run, self._powers()
         weights = [self._whole(track) for track in self.tracks]
@@ -145,11 +147,11 @@ class PostHocEMA(Track):
         """The model with an average in it, in the precision in which it is kept."""
         values = track._ready()
         live = averaged(self.model, values)
-        held: dict[int, Tensor] = {id(tensor): values[name] for name, tensor in live.items()}
+        held = {place_of(tensor): values[name] for name, tensor in live.items() if name in values}
         state = self.model.state_dict(keep_vars=True)
         if sharded := [name for name, tensor in state.items() if hasattr(tensor, "_local_tensor")]:
             raise BadParameter(f"tensor {sharded[0]!r} is sharded over processes; a snapshot needs whole tensors.")
-        whole = {name: held[id(tensor)] if id(tensor) in held else tensor.detach() for name, tensor in state.items()}
+        whole = {name: held[at] if (at := place_of(tensor)) in held else tensor.detach() for name, tensor in state.items()}
         return Weights.of(whole, f"average of {type(self.model).__name__}")
 
     def _take(self, samples: float) -> None:

@@ -10,6 +10,7 @@ from typing import Self
 
 from ..errors import BadParameter, BrokenFile, TooFewSets, UnknownName
 from ..weights import Weights, load
+from ..weights.adapter_config import NAME as ADAPTER
 from ..weights.folder import SAFETENSORS, TORCH
 from ..weights.locate import locate
 from ..weights.names import listed
@@ -38,7 +39,11 @@ class Checkpoint:
 
         Raises:
             BrokenFile: it is damaged, or a file of it is missing.
+            BadParameter: it is an adapter, whose factors have no average that is the average of adapters.
         """
+        if (self.path / ADAPTER).exists():
+            advice = "average adapters with a recipe, `merge_method: linear` over BASE+ADAPTER for each"
+            raise BadParameter(f"{self.path} holds an adapter: the mean of its factors is not the mean of what they do; {advice}.")
         return load(self.path, label=self.path.name)
 
 
