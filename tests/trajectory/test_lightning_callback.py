@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import loomweight as lw
 from loomweight.errors import BadParameter
 from loomweight.rules import Mean
-from loomweight.trajectory import EMA, LAWA, SWA, Track, lightning_callback
+from loomweight.trajectory import EMA, LAWA, SWA, SWAD, Track, lightning_callback
 
 HALF_LIFE = 20.0
 STEPS = [8, 8, 6, 8, 8, 6]  # 22 examples, batches of 4, two of them a step
@@ -186,6 +186,20 @@ def test_resumed_in_bfloat16_with_any_average(build: Callable[[nn.Module], Track
     twice = Run(tmp_path / "twice", build, precision="bf16-true", resume=tmp_path / "twice" / "last.ckpt")
     same(once.value, twice.value)
     assert {tensor.dtype for tensor in once.value.values()} == {torch.bfloat16}
+
+
+def test_swad_is_told_every_validation_loss(tmp_path: Path) -> None:
+    run = Run(tmp_path, lambda model: SWAD(model, patience=1, tolerance=1, ratio=1.0), evaluate=False, epochs=6)
+    model = module()
+    by_hand = SWAD(model, patience=1, tolerance=1, ratio=1.0)
+    for k, point in enumerate(run.points):
+        model.load_state_dict(point)
+        by_hand.update(STEPS[k % 3])
+        over = k % 3 == 2 and by_hand.validated(run.losses[k // 3])
+    same(run.value, dict(by_hand.value()))
+    assert over == (len(run.points) < 18)
+    with pytest.raises(BadParameter, match="SWAD asks for the validation loss of the model itself"):
+        Run(tmp_path / "other", SWAD)
 
 
 def test_how_a_run_may_end(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import loomweight as lw
 from loomweight.errors import BadParameter
 from loomweight.rules import Mean
-from loomweight.trajectory import EMA, LAWA, SWA, Track, load_state
+from loomweight.trajectory import EMA, LAWA, SWA, SWAD, Track, load_state
 from loomweight.trajectory.transformers_callback import transformers_callback
 
 HALF_LIFE = 20.0
@@ -172,6 +172,25 @@ def test_resumed_in_bfloat16_with_any_average(build: Callable[[nn.Module], Track
     twice = train(tmp_path / "twice", build, dtype=torch.bfloat16, options={"bf16": True}, resume=str(tmp_path / "twice" / "checkpoint-2"))
     same(once.value, twice.value)
     assert all(tensor.dtype == torch.bfloat16 for tensor in once.value.values() if tensor.is_floating_point())
+
+
+def test_swad_is_told_every_validation_loss(tmp_path: Path) -> None:
+    """The second is above the first, and so above the threshold: training stops."""
+    options = {"learning_rate": 0.2, "eval_steps": 1, "save_strategy": "no"}
+    run = train(tmp_path, lambda model: SWAD(model, patience=1, tolerance=1, ratio=1.0), evaluate=False, options=options)
+    losses = [entry["eval_loss"] for entry in run.trainer.state.log_history if "eval_loss" in entry]
+    assert losses[1] > losses[0]
+    assert len(losses) == len(run.points) == 2
+    model = tiny()
+    by_hand = SWAD(model, patience=1, tolerance=1, ratio=1.0)
+    for samples, point, loss in zip(STEPS, run.points, losses, strict=False):
+        model.load_state_dict(point)
+        by_hand.update(samples)
+        by_hand.validated(loss)
+    same(run.value, dict(by_hand.value()))
+    same(copied(run.trainer.model), run.value)
+    with pytest.raises(BadParameter, match="SWAD asks for the validation loss of the model itself: give the callback evaluate=False"):
+        train(tmp_path / "other", SWAD)
 
 
 def test_the_best_average_is_there_at_the_end(tmp_path: Path) -> None:

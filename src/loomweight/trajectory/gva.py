@@ -41,7 +41,7 @@ class GVA:
     def measure(self) -> None:
         """Measure both now, without gradients. Before the average has begun, it is the policy itself."""
         self._into(self.raw)
-        if not self.track.count:
+        if not self.track.ready:
             self._into(self.averaged)
             return
         with self.track.applied():

@@ -1,6 +1,6 @@
 """An average that a training loop puts into its model and takes out at different events, where no `with` can stand."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -33,10 +33,39 @@ class InUse:
         self.track = track
         self.data = data
         self._stack = ExitStack()
+        self._moved = False
+
+    def update(self, samples: float) -> None:
+        """As of the average."""
+        self.track.update(samples)
+        self._moved = True
+
+    def check(self, evaluate: bool) -> None:
+        """Whether the average may be evaluated.
+
+        Raises:
+            BadParameter: it asks for the validation loss of the model itself, as SWAD does.
+        """
+        if evaluate and hasattr(self.track, "validated"):
+            raise BadParameter(f"{type(self.track).__name__} asks for the validation loss of the model itself: give the callback evaluate=False.")
+
+    def validated(self, losses: Mapping[str, Any], name: str) -> bool:
+        """Tell the loss of that name to an average that asks for it, once after each validation; whether training may stop.
+
+        Raises:
+            BadParameter: there is no such loss.
+        """
+        ask = getattr(self.track, "validated", None)
+        if ask is None or not self._moved:
+            return False
+        if name not in losses:
+            raise BadParameter(f"{type(self.track).__name__} asks for the validation loss {name!r}, but these were measured: {', '.join(losses) or 'none'}.")
+        self._moved = False
+        return ask(float(losses[name]))
 
     def enter(self) -> None:
         """Put the average into the model, if there is one and it is not there already."""
-        if self.track.count and not self.track.in_model:
+        if self.track.ready and not self.track.in_model:
             self._stack.enter_context(self.track.applied(self.data))
 
     def leave(self) -> None:
@@ -46,9 +75,9 @@ class InUse:
     def stay(self) -> None:
         """Set the model to the average for good, if there is one."""
         self.leave()
-        if self.track.count and self.data is None:
+        if self.track.ready and self.data is None:
             self.track.copy_to_model()
-        elif self.track.count:
+        elif self.track.ready:
             self.track.model.load_state_dict(dict(self.track.value(self.data)))
 
 

@@ -25,6 +25,7 @@ def lightning_callback(
     samples: Count = length,
     data: Iterable[Any] | None = None,
     name: str = "average",
+    monitor: str = "val_loss",
 ) -> "Callback":
     """A Lightning `Callback` that keeps an average of the module that is trained; its `average` is the `Track`.
 
@@ -44,6 +45,7 @@ def lightning_callback(
         data: batches for the statistics of batch normalizations, see `Track.applied`.
         name: of the callback in checkpoints. A run may have several averages, each with its name, of which one is evaluated and stays;
             the others need `evaluate=False, end="last"`.
+        monitor: the logged validation loss that SWAD is told; SWAD needs `evaluate=False`, and training stops when its valley is over.
 
     Raises:
         MissingExtra: Lightning is not installed.
@@ -64,14 +66,15 @@ def lightning_callback(
     class AverageCallback(_Follower, Callback):
         """Keeps an average along the run."""
 
-    return AverageCallback(build, evaluate, end, samples, data, name)
+    return AverageCallback(build, evaluate, end, samples, data, (name, monitor))
 
 
 class _Follower:
     """What happens at each event of the Trainer."""
 
-    def __init__(self, build: Build, evaluate: bool, end: str, samples: Count, data: Iterable[Any] | None, name: str) -> None:
-        self.build, self.evaluate, self.end, self.samples, self.data, self.name = build, evaluate, end, samples, data, name
+    def __init__(self, build: Build, evaluate: bool, end: str, samples: Count, data: Iterable[Any] | None, words: tuple[str, str]) -> None:
+        self.build, self.evaluate, self.end, self.samples, self.data = build, evaluate, end, samples, data
+        self.name, self.monitor = words
         self.average: Track | None = None
         self._use: InUse | None = None
         self._saved: dict[str, Any] | None = None
@@ -89,6 +92,7 @@ class _Follower:
         self._check(trainer)
         self.average = self.build(pl_module)
         self._use = InUse(self.average, self.data)
+        self._use.check(self.evaluate)
         self._seen, self._step = 0.0, trainer.global_step
         if self._saved is not None:
             self.average.load_state_dict(self._saved["average"])
@@ -96,8 +100,8 @@ class _Follower:
 
     def on_train_batch_end(self, trainer: Any, pl_module: nn.Module, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._seen += self.samples(batch)
-        if self.average is not None and trainer.global_step > self._step:
-            self.average.update(over_processes(self._seen, trainer.strategy.root_device))
+        if self._use is not None and trainer.global_step > self._step:
+            self._use.update(over_processes(self._seen, trainer.strategy.root_device))
             self._seen, self._step = 0.0, trainer.global_step
 
     def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
@@ -107,9 +111,12 @@ class _Follower:
     def on_validation_end(self, trainer: Any, pl_module: nn.Module) -> None:
         if self._use is not None:
             self._use.leave()
+            if self._use.validated(trainer.callback_metrics, self.monitor):
+                trainer.should_stop = True
 
     def on_exception(self, trainer: Any, pl_module: nn.Module, exception: BaseException) -> None:
-        self.on_validation_end(trainer, pl_module)
+        if self._use is not None:
+            self._use.leave()
 
     def on_fit_end(self, trainer: Any, pl_module: nn.Module) -> None:
         if self._use is None:
@@ -129,7 +136,7 @@ class _Follower:
         self._saved = state_dict
 
     def on_save_checkpoint(self, trainer: Any, pl_module: nn.Module, checkpoint: dict[str, Any]) -> None:
-        if self._use is None or not self.evaluate or not self._use.track.count:
+        if self._use is None or not self.evaluate or not self._use.track.ready:
             return
         checkpoint[_TRAINED] = checkpoint["state_dict"]
         with self._use.track.applied(self.data):

@@ -86,6 +86,11 @@ class SWAD(Average):
         self._settle()
         return over
 
+    @property
+    def ready(self) -> bool:
+        """Whether the start of the valley was found."""
+        return super().ready and self.valley.start is not None
+
     def _settle(self) -> None:
         """Add what is surely in the valley to its mean, and drop what is surely out of it."""
         valley, latest = self.valley, len(self.valley.losses) - 1

@@ -61,6 +61,11 @@ class Track(ABC):
         return bool(due)
 
     @property
+    def ready(self) -> bool:
+        """Whether there is an average to apply."""
+        return self.count > 0
+
+    @property
     def in_model(self) -> bool:
         """Whether the model holds the average right now, inside `applied`."""
         return self._applied

@@ -1,7 +1,7 @@
 """An average kept by the Trainer of Transformers: counted, evaluated, saved, resumed and left in the model at the end."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ def transformers_callback(
     Every checkpoint gets two things beside the model itself: `average/`, the model with the average in it, for `from_pretrained`, and
     `average_state.safetensors`, from which a resumed run goes on to the bit. With `load_best_model_at_end` the model at the end is the
     average as it was at the best checkpoint.
+
+    SWAD is told every `eval_loss` and needs `evaluate=False`; training stops when its valley is over.
 
     Args:
         build: model -> an average of it, called when training begins; lengths are in samples.
@@ -86,6 +88,7 @@ class _Follower:
         self._run = state
         self.average = self.build(model)
         self._use = InUse(self.average, self.data)
+        self._use.check(self.evaluate)
         self._batch, self._seen, self._stepping = {}, 0.0, False
         if state.global_step:
             load_state(self.average, self.files.resumed(args, state))
@@ -102,13 +105,16 @@ class _Follower:
         self._next_batch()
         self._stepping = False
         if self.average is not None and not getattr(optimizer, "step_was_skipped", False):
-            self.average.update(over_processes(self._seen, args.device))
+            self._use.update(over_processes(self._seen, args.device))
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **rest: Any) -> None:
+        self.on_predict(args, state, control)
+        if self._hooks and self._use.validated(metrics, "eval_loss"):
+            control.should_training_stop = True
+
+    def on_predict(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         if self.average is not None:
             self._use.leave()
-
-    on_predict = on_evaluate
 
     def on_save(self, args: Any, state: Any, control: Any, model: nn.Module, processing_class: Any = None, **rest: Any) -> None:
         if self.average is None or not args.should_save:
@@ -118,7 +124,7 @@ class _Follower:
         if not folder.is_dir():
             raise BadParameter(f"{folder}: no such checkpoint; a search over hyperparameters, which saves elsewhere, cannot keep an average.")
         save_state(self.average, folder / self.files.state, overwrite=True)
-        if self.average.count:
+        if self.average.ready:
             self._save_model(model, processing_class, folder / self.files.name)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
