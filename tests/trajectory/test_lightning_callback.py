@@ -157,6 +157,7 @@ def test_every_checkpoint_holds_both_and_no_code(whole: Run) -> None:
         same(held["trained_state_dict"], whole.points[k - 1])
         expected = ema_of(whole.points[:k], STEPS[:k])
         assert all(torch.allclose(tensor, expected[name], atol=1e-6) for name, tensor in held["state_dict"].items())
+    same(dict(lw.load(whole.folder / "epoch=1.ckpt")), whole.value)
     loaded = type(whole.model).load_from_checkpoint(whole.folder / "epoch=1.ckpt", weights_only=True)
     same(copied(loaded), whole.value)
 
