@@ -61,6 +61,8 @@ class EMA(Average):
 def half_life_of(decay: float, samples: float = 1.0) -> float:
     """The half-life, in samples, of an average that keeps `decay` of itself when it sees `samples` more: samples ln 2 / -ln decay.
 
+    Part of: ema.
+
     Raises:
         BadParameter: decay is not between 0 and 1, or samples is not positive.
 

@@ -24,6 +24,8 @@ _SAME = 1e-14
 class Synthesis:
     """How an average is put together from snapshots, and how well.
 
+    Part of: post_hoc_ema.
+
     Args:
         wanted: the average that is put together.
         weights: the coefficient of each snapshot; they add up to 1, and some may be negative.

@@ -87,6 +87,8 @@ class Snapshot:
 class Snapshots:
     """All snapshots of a run, in the order of the run.
 
+    Part of: post_hoc_ema.
+
     >>> import tempfile
     >>> model = torch.nn.Linear(1, 1, bias=False)
     >>> with tempfile.TemporaryDirectory() as folder:
