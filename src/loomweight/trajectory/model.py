@@ -12,6 +12,8 @@ from ..errors import BadParameter, NamesDiffer, ShapesDiffer
 from ..weights.names import difference
 from ..weights.spec import Spec
 
+_PLAIN = (Tensor, nn.Parameter)
+
 
 def bare(model: nn.Module) -> nn.Module:
     """The model itself, out of the wrappers of DistributedDataParallel, DataParallel and torch.compile.
@@ -31,27 +33,33 @@ def averaged(model: nn.Module, held: Container[str] = ()) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for name, tensor, trains in _saved(model):
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        if trains and tensor.is_complex():
-            raise BadParameter(f"parameter {name!r} is complex; averages are taken over real numbers: hold it as two real parameters.")
-        if (trains is not False or name in held) and _averages(tensor.dtype):
-            found[name] = tensor
+    for at, module in _modules(model):
+        for name, parameter in module._parameters.items():
+            if parameter is None or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            trains = parameter.requires_grad
+            if trains and parameter.is_complex():
+                raise BadParameter(f"parameter {at + name!r} is complex; averages are taken over real numbers: hold it as two real parameters.")
+            if (trains or at + name in held) and _averages(parameter.dtype):
+                found[at + name] = parameter
+        for name, buffer in module._buffers.items():
+            if buffer is not None and name not in module._non_persistent_buffers_set and _averages(buffer.dtype) and id(buffer) not in seen:
+                seen.add(id(buffer))
+                found[at + name] = buffer
     return found
 
 
-def _saved(model: nn.Module) -> Iterator[tuple[str, Tensor, bool | None]]:
-    """(name, tensor, whether it is trained; of a buffer None) of all that a state dict holds."""
-    for prefix, module in model.named_modules():
-        at = f"{prefix}." if prefix else ""
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                yield at + name, parameter, parameter.requires_grad
-        for name, buffer in module._buffers.items():
-            if buffer is not None and name not in module._non_persistent_buffers_set:
-                yield at + name, buffer, None
+def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(prefix of its tensors' names, module), each once, in the order of `named_modules`, in half of its time."""
+    seen: set[nn.Module] = set()
+    todo = [("", model)]
+    while todo:
+        at, module = todo.pop()
+        if module not in seen:
+            seen.add(module)
+            yield at, module
+            todo += [(f"{at}{name}.", child) for name, child in reversed(module._modules.items()) if child is not None]
 
 
 @cache
@@ -101,8 +109,7 @@ def local(tensor: Tensor) -> Tensor:
     >>> local(torch.ones(1))
     tensor([1.])
     """
-    shard = getattr(tensor, "_local_tensor", None)
-    return tensor if shard is None else shard
+    return tensor if type(tensor) in _PLAIN else getattr(tensor, "_local_tensor", tensor)
 
 
 def reshard(model: nn.Module) -> None:

@@ -35,16 +35,8 @@ class Move(NamedTuple):
     rate: float
 
 
-class Pair(NamedTuple):
-    """Entries of the average and those that they follow, and how far they went."""
-
-    total: Tensor
-    live: Tensor
-    rate: float
-
-
 #: A piece of the step: does it, and says what it did. Of NaN it does nothing.
-Task = Callable[[], Sequence[Pair]]
+Task = Callable[[], Sequence[Move]]
 
 
 def flat(tensor: Tensor, like: Tensor | None = None) -> Tensor:
@@ -78,7 +70,7 @@ def advance(moves: Iterable[Move]) -> None:
 
 
 def _advance_here(moves: list[Move]) -> None:
-    done: list[Sequence[Pair]] = []
+    done: list[Sequence[Move]] = []
     engine = Inline() if sum(move.live.numel() for move in moves) < _FEW else current()
 
     def work(task: Task) -> None:
@@ -89,8 +81,8 @@ def _advance_here(moves: list[Move]) -> None:
         for _ in engine.map(work, _tasks(moves)):
             pass
     except BaseException:
-        for pairs in done:
-            _take_back(pairs)
+        for moved in done:
+            _take_back(moved)
         raise
 
 
@@ -114,8 +106,8 @@ class _Span(NamedTuple):
     total: Tensor
     live: Tensor
 
-    def __call__(self) -> Sequence[Pair]:
-        done: list[Pair] = []
+    def __call__(self) -> Sequence[Move]:
+        done: list[Move] = []
         rate = self.move.rate
         try:
             for lo, hi in spans(self.live.numel()):
@@ -124,7 +116,7 @@ class _Span(NamedTuple):
                 if not _finite(entries):
                     raise _refused(self.move.name, self.move.live)
                 block.lerp_(entries, rate)
-                done.append(Pair(block, live, rate))
+                done.append(Move(self.move.name, block, live, rate))
         except BaseException:
             _take_back(done)
             raise
@@ -136,20 +128,20 @@ class _Group(NamedTuple):
 
     moves: list[Move]
 
-    def __call__(self) -> Sequence[Pair]:
+    def __call__(self) -> Sequence[Move]:
         first, totals = self.moves[0], [move.total for move in self.moves]
         same = first.live.dtype == first.total.dtype
         entries = [move.live if same else move.live.to(first.total.dtype) for move in self.moves]
-        if not _finite(torch.cat([each.reshape(-1) for each in entries])):
+        if not _finite(torch.ops.aten.flatten_dense_tensors(entries)):
             bad = next(move for move, each in zip(self.moves, entries, strict=True) if not torch.isfinite(each).all())
             raise _refused(bad.name, bad.live)
         torch.ops.aten._foreach_lerp_.Scalar(totals, entries, first.rate)
-        return [Pair(move.total, move.live, move.rate) for move in self.moves]
+        return self.moves
 
 
-def _take_back(pairs: Sequence[Pair]) -> None:
+def _take_back(moves: Sequence[Move]) -> None:
     with torch.no_grad():
-        for total, live, rate in pairs:
+        for _, total, live, rate in moves:
             total.copy_((total.double() - rate * live.double()) / (1 - rate))
 
 

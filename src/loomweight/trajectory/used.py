@@ -5,10 +5,12 @@ from collections.abc import Hashable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ..engines import current
 from ..errors import BadParameter
-from ..weights import Weights
-from ..weights.spec import cast
+from ..weights import BLOCK, Weights
+from ..weights.spec import cast, spans
 from .model import local
+from .step import flat
 
 
 @torch.no_grad()
@@ -19,17 +21,39 @@ def put(live: Mapping[str, Tensor], values: Mapping[str, Tensor], kept: dict[str
     shard of FSDP2 is written in place, since others keep its address. Tensors that share their memory share the new one.
     """
     places: dict[Hashable, Tensor] = {}
-    for name, value in values.items():
-        if name not in live:
-            continue
-        tensor = live[name]
-        entries = cast(value.to(tensor.device), tensor.dtype, name)
+    for name, entries in _fitting(live, values).items():
+        tensor, value = live[name], values[name]
         if hasattr(tensor, "_local_tensor"):
             kept[name] = local(tensor).clone()
             local(tensor).copy_(entries)
         else:
             kept[name] = tensor.data
             tensor.data = places.setdefault(place_of(tensor), entries.clone() if entries is value and not isinstance(tensor, nn.Parameter) else entries)
+
+
+def _fitting(live: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The values in the dtypes and places of the model's tensors: large ones here block by block, looked at and rounded in the cache."""
+    found: dict[str, Tensor] = {}
+    tasks: list[tuple[str, Tensor, Tensor]] = []
+    for name, value in values.items():
+        if name not in live:
+            continue
+        tensor = live[name]
+        if value.dtype == tensor.dtype or value.numel() <= BLOCK or not (value.is_cpu and tensor.is_cpu):
+            found[name] = cast(value.to(tensor.device), tensor.dtype, name)
+        else:
+            found[name] = torch.empty_like(value, dtype=tensor.dtype)
+            rounded, exact = flat(found[name], value), flat(value)
+            tasks += [(name, rounded[lo:hi], exact[lo:hi]) for lo, hi in spans(value.numel(), 8 * BLOCK)]
+
+    def work(task: tuple[str, Tensor, Tensor]) -> None:
+        name, rounded, exact = task
+        for lo, hi in spans(len(exact)):
+            rounded[lo:hi] = cast(exact[lo:hi], rounded.dtype, name)
+
+    for _ in current().map(work, tasks) if tasks else ():
+        pass
+    return found
 
 
 @torch.no_grad()
