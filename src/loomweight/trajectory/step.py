@@ -107,20 +107,19 @@ class _Span(NamedTuple):
     live: Tensor
 
     def __call__(self) -> Sequence[Move]:
-        done: list[Move] = []
-        rate = self.move.rate
+        (name, _, _, rate), total, live = self
+        done, same = 0, live.dtype == total.dtype
         try:
-            for lo, hi in spans(self.live.numel()):
-                block, live = self.total[lo:hi], self.live[lo:hi]
-                entries = live.to(block.dtype)
+            for block, entries in zip(total.split(BLOCK), live.split(BLOCK), strict=True):
+                entries = entries if same else entries.to(total.dtype)
                 if not _finite(entries):
-                    raise _refused(self.move.name, self.move.live)
+                    raise _refused(name, self.move.live)
                 block.lerp_(entries, rate)
-                done.append(Move(self.move.name, block, live, rate))
+                done += len(block)
         except BaseException:
-            _take_back(done)
+            _take_back([Move(name, total[:done], live[:done], rate)])
             raise
-        return done
+        return [Move(name, total, live, rate)]
 
 
 class _Group(NamedTuple):
