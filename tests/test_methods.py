@@ -9,7 +9,7 @@ import pytest
 
 from loomweight.methods import PACKAGES, catalog, find, snake
 
-PAPERS = Path(os.environ.get("LOOMWEIGHT_DATA", "nowhere")).parent / "papers"
+PAPERS = (Path(__file__).parents[1] / os.environ.get("LOOMWEIGHT_DATA", "../shared/data")).parent / "papers"
 #: the papers of issues whose methods are built: title -> a method that has it
 METHODS = {
     "Analysis of Linear Mode Connectivity via Permutation-Based Weight Matching": ("align", "singular_alignment"),

@@ -1,8 +1,9 @@
 """The averages that can be made after a run, out of what it has left in a folder.
 
-The mean of the last checkpoints is that of Averaging Weights Leads to Wider Optima and Better Generalization (2018, https://arxiv.org/abs/1803.05407) and Stop Wasting My Time!
-Saving Days of ImageNet and BERT Training with Latest Weight Averaging (2022, https://arxiv.org/abs/2209.14981); the snapshots
-are those of Analyzing and Improving the Training Dynamics of Diffusion Models (2023, https://arxiv.org/abs/2312.02696).
+The mean of the last checkpoints is that of Averaging Weights Leads to Wider Optima and Better Generalization (2018,
+https://arxiv.org/abs/1803.05407) and Stop Wasting My Time! Saving Days of ImageNet and BERT Training with Latest Weight Averaging (2022,
+https://arxiv.org/abs/2209.14981); the snapshots are those of Analyzing and Improving the Training Dynamics of Diffusion Models (2023,
+https://arxiv.org/abs/2312.02696).
 """
 
 from collections.abc import Sequence

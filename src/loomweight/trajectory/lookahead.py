@@ -1,7 +1,9 @@
 """Lookahead: the optimizer runs ahead, slow weights follow part of the way, and it starts again from them.
 
-Papers: Lookahead Optimizer: k steps forward, 1 step back (2019, https://arxiv.org/abs/1907.08610), algorithm 1; Ranger21: a synergistic deep
-learning optimizer (2021, https://arxiv.org/abs/2106.13731), of which it is one of eight parts. Original code: michaelrzhang/lookahead at commit c4fd85f, lookahead_pytorch.py.
+Papers: Lookahead Optimizer: k steps forward, 1 step back (2019, https://arxiv.org/abs/1907.08610), algorithm 1; Ranger21: a synergistic
+deep learning optimizer (2021, https://arxiv.org/abs/2106.13731), of which it is one of eight parts.
+
+Original code: michaelrzhang/lookahead at commit c4fd85f, lookahead_pytorch.py.
 We differ: k is counted in samples. A point that comes late, since k is no multiple of the batch, goes 1 - (1 - alpha)^(samples / k) of the
 way; every k samples that is alpha. Adam's first moment is momentum too; the code knows that of SGD.
 """
