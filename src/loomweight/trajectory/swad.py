@@ -72,6 +72,8 @@ class SWAD(Average):
         self.sure = Stretch({}, {})
         self.pending: list[Stretch] = []
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def validated(self, loss: float) -> bool:
         """Tell the validation loss of the model as it is now; whether the valley is over, so that training may stop.
 
