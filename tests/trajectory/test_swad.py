@@ -137,6 +137,29 @@ def test_saved_in_mid_valley_and_resumed(tmp_path: Path) -> None:
         SWAD(model, 2, 4).load_state_dict(swad.state_dict())
 
 
+def test_a_tensor_that_leaves_is_forgotten_and_nan_takes_nothing_along() -> None:
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1))
+    swad = SWAD(model, patience=1, tolerance=1)
+    for w in (1.0, 3.0):
+        model[0].weight.data.fill_(w)
+        swad.update()
+        swad.validated(1.0)
+    model[0].weight.data.fill_(torch.nan)
+    with pytest.raises(lw.errors.NonFinite, match=r"'0\.weight'"):
+        swad.update()
+    model[0].weight.data.fill_(5.0)
+    swad.update()
+    assert swad.value()["0.weight"].item() == 2.0
+    del model[1]
+    with pytest.raises(lw.errors.NamesDiffer, match=r"no longer has '1\.weight', '1\.bias'"):
+        swad.value()
+    swad.forget("1.weight", "1.bias")
+    swad.validated(1.0)
+    assert swad.value()["0.weight"].item() == 3.0
+    with pytest.raises(lw.errors.NamesDiffer, match=r"does not hold '1\.bias'"):
+        swad.forget("1.bias")
+
+
 def test_bad_input() -> None:
     model = nn.Linear(1, 1)
     with pytest.raises(lw.errors.BadParameter, match=r"ratio is at least 1; found patience=3, tolerance=6, ratio=0\.3"):

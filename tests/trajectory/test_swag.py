@@ -188,6 +188,24 @@ def test_tied_and_half_precision_parameters() -> None:
     torch.testing.assert_close(swag.variances["0.weight"], torch.full((2, 2), 0.0078125**2 * 2 / 3))
 
 
+def test_a_tensor_that_begins_anew_in_another_shape() -> None:
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    swag = SWAG(model, k=3)
+    for w in (1.0, 2.0, 3.0):
+        model[0].weight.data.fill_(w)
+        swag.update()
+    model[1] = nn.Linear(2, 1, bias=False)
+    with pytest.raises(lw.errors.ShapesDiffer, match=r"'1\.weight' has shape \(1, 2\) now"):
+        swag.update()
+    swag.forget("1.weight")
+    for w in (4.0, 5.0):
+        model[1].weight.data.fill_(w)
+        swag.update()
+    assert swag.variances["1.weight"].tolist() == [[0.25, 0.25]]
+    assert ["1.weight" in column for column in swag.columns] == [False, True, True]
+    assert swag.sample(0)["1.weight"].shape == (1, 2)
+
+
 def test_saved_and_resumed() -> None:
     points = random_points()
     whole, part = pushed(points, k=3), pushed(points[:7], k=3)

@@ -1,6 +1,6 @@
 """A running average of a live model: a profile says how much of it each point is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import torch
@@ -52,6 +52,9 @@ class Average(Track):
         """
         if missing := [name for name in names if name not in self.totals]:
             raise NamesDiffer(f"the average does not hold {missing[0]!r}.")
+        self._drop(names)
+
+    def _drop(self, names: Iterable[str]) -> None:
         for name in names:
             del self.totals[name], self.since[name]
 
@@ -72,10 +75,10 @@ class Average(Track):
         try:
             advance(Move(name, local(total), local(live[name]), rates[self.since[name]]) for name, total in self.totals.items() if name in live)
         except BaseException:
-            self.forget(*new)
+            self._drop(new)
             raise
         if len(live) < len(self.totals):
-            self.forget(*(self.totals.keys() - live.keys()))  # what is now a second name of another tensor goes
+            self._drop(self.totals.keys() - live.keys())  # what is now a second name of another tensor goes
         self.seen += samples
 
     @torch.inference_mode(False)

@@ -6,14 +6,14 @@ We differ: all samples weigh the same, where the code takes the plain mean of th
 as many steps apart each time). For start and end see `valley`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadParameter, TooFewSets
+from ..errors import BadParameter, NamesDiffer, TooFewSets
 from ..rules import RunningMean
 from .average import Average
 from .model import fitting, local
@@ -39,6 +39,11 @@ class Stretch(NamedTuple):
             for name, new in other.totals.items()
         }
         return Stretch(totals, samples)
+
+    def without(self, names: Collection[str]) -> "Stretch":
+        """All but these tensors."""
+        kept = [name for name in self.totals if name not in names]
+        return Stretch({name: self.totals[name] for name in kept}, {name: self.samples[name] for name in kept})
 
 
 class SWAD(Average):
@@ -92,6 +97,17 @@ class SWAD(Average):
     def ready(self) -> bool:
         """Whether the start of the valley was found."""
         return super().ready and self.valley.start is not None
+
+    def forget(self, *names: str) -> None:
+        """Drop these tensors from the mean: they have left the model, or begin anew.
+
+        Raises:
+            NamesDiffer: the mean does not hold one of them.
+        """
+        if missing := [name for name in names if name not in self._held()]:
+            raise NamesDiffer(f"the average does not hold {missing[0]!r}.")
+        self._drop(name for name in names if name in self.totals)
+        self.sure, *self.pending = (stretch.without(names) for stretch in (self.sure, *self.pending))
 
     def _settle(self) -> None:
         """Add what is surely in the valley to its mean, and drop what is surely out of it."""

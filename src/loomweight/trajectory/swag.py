@@ -118,6 +118,12 @@ class SWAG(Average):
         self.variances = {name: self.variances[name] for name in names}
         self.columns = [*self.columns, column][-self.k :] if self.k else []
 
+    def _drop(self, names: Iterable[str]) -> None:
+        gone = set(names)
+        super()._drop(gone)
+        variances, *columns = ({name: tensor for name, tensor in held.items() if name not in gone} for held in (self.variances, *self.columns))
+        self.variances, self.columns = variances, columns
+
     def _read(self) -> Mapping[str, Tensor]:
         return super()._read() if self._drawn is None else self._drawn
 
