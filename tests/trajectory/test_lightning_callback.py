@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import loomweight as lw
 from loomweight.errors import BadParameter
 from loomweight.rules import Mean
-from loomweight.trajectory import EMA, LAWA, SWA, SWAD, Track, lightning_callback
+from loomweight.trajectory import EMA, LAWA, SWA, SWAD, SWAG, SwitchEMA, Track, lightning_callback
 
 HALF_LIFE = 20.0
 STEPS = [8, 8, 6, 8, 8, 6]  # 22 examples, batches of 4, two of them a step
@@ -176,7 +176,12 @@ def test_a_run_that_is_stopped_and_resumed_gives_the_same_bits(whole: Run, tmp_p
     same(resumed.value, whole.value)
 
 
-BUILDS: dict[str, Callable[[nn.Module], Track]] = {"LAWA": lambda model: LAWA(model, k=3), "SWA": lambda model: SWA(model, start=10, every=3)}
+BUILDS: dict[str, Callable[[nn.Module], Track]] = {
+    "LAWA": lambda model: LAWA(model, k=3),
+    "SWA": lambda model: SWA(model, start=10, every=3),
+    "SwitchEMA": lambda model: SwitchEMA(model, half_life=20, switch_every=16),
+    "SWAG": lambda model: SWAG(model, k=2),
+}
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty:UserWarning")
