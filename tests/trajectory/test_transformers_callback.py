@@ -174,6 +174,27 @@ def test_resumed_in_bfloat16_with_any_average(build: Callable[[nn.Module], Track
     assert all(tensor.dtype == torch.bfloat16 for tensor in once.value.values() if tensor.is_floating_point())
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft 0.21 asks transformers 5.23 for it
+def test_an_adapter_alone_is_averaged_saved_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    def adapted(dtype: torch.dtype = torch.float32, plain: Callable[..., Any] = tiny) -> Any:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return get_peft_model(plain(dtype), LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS"))
+
+    monkeypatch.setattr(sys.modules[__name__], "tiny", adapted)
+    options = {"eval_strategy": "no"}
+    once = train(tmp_path / "once", options=options)
+    train(tmp_path / "twice", options=options, stop=4)
+    twice = train(tmp_path / "twice", options=options, resume=True)
+    same(once.value, twice.value)
+    assert len(once.callback.average.totals) == 4  # two factors, and weight and bias of the classifier
+    monkeypatch.undo()
+    loaded = PeftModel.from_pretrained(tiny(), tmp_path / "once" / "checkpoint-6" / "average" / "adapter")
+    same(copied(loaded), once.value)
+
+
 def test_swad_is_told_every_validation_loss(tmp_path: Path) -> None:
     """The second is above the first, and so above the threshold: training stops."""
     options = {"learning_rate": 0.2, "eval_steps": 1, "save_strategy": "no"}

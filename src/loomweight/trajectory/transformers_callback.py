@@ -37,7 +37,8 @@ def transformers_callback(
     parallelism, are counted each.)
 
     Every checkpoint gets two things beside the model itself: `average/`, the model with the average in it, for `from_pretrained`, and
-    `average_state.safetensors`, from which a resumed run goes on to the bit. With `load_best_model_at_end` the model at the end is the
+    `average_state.safetensors`, from which a resumed run goes on to the bit. (An adapter of PEFT lies in `average/adapter/`: what lies one level
+    higher the Trainer would load as a further adapter.) With `load_best_model_at_end` the model at the end is the
     average as it was at the best checkpoint.
 
     SWAD is told every `eval_loss` and needs `evaluate=False`; training stops when its valley is over.
@@ -142,6 +143,8 @@ class _Follower:
         if own is None:
             save(self._use.track.value(self.data), folder, overwrite=True)
             return
+        if hasattr(model, "peft_config"):
+            folder = folder / "adapter"
         with self._use.track.applied(self.data):
             own(folder)
         if processing_class is not None:
