@@ -15,6 +15,7 @@ import argparse
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -130,6 +131,7 @@ def _entered(track: Track) -> Body:
 
 def small(name: str, model: nn.Module, rounds: int) -> str:
     """One line of the second table."""
+    warnings.simplefilter("ignore")  # of the statistics of batch normalizations
     track = EMA(model, half_life=1000)
     peers = [AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999), use_buffers=buffers) for buffers in (True, False)]
     bodies = [track.update, *(lambda peer=peer: peer.update_parameters(model) for peer in peers)]
