@@ -24,7 +24,7 @@ from sets import shapes
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from loomweight.engines import Threads
+from loomweight.engines import Inline, current
 from loomweight.trajectory import EMA, SWA, Track
 from loomweight.weights import BLOCK
 from loomweight.weights.spec import spans
@@ -32,14 +32,14 @@ from loomweight.weights.spec import spans
 Body = Callable[[], object]
 
 
-def best(bodies: list[Body], rounds: int) -> list[float]:
+def best(bodies: list[Body], rounds: int, clock: Callable[[], float] = time.perf_counter) -> list[float]:
     """Seconds of the quickest round of each, taken in turns."""
     times = [float("inf")] * len(bodies)
     for _ in range(rounds):
         for i, body in enumerate(bodies):
-            start = time.perf_counter()
+            start = clock()
             body()
-            times[i] = min(times[i], time.perf_counter() - start)
+            times[i] = min(times[i], clock() - start)
     return times
 
 
@@ -83,11 +83,11 @@ def floors(live: Tensor, total: Tensor) -> dict[str, Body]:
             part = slice(span[0] + lo, span[0] + hi)
             total[part].lerp_(live[part].to(total.dtype), 1e-3)
 
-    ways: dict[str, Body] = {"blocks in threads": lambda: list(Threads().map(block, whole))}
+    ways: dict[str, Body] = {"blocks in threads": lambda: list(current().map(block, whole))}
     return ways | ({"lerp_ of the whole": lambda: total.lerp_(live, 1e-3)} if same else {"add_ of mixed dtypes": lambda: total.add_(live, alpha=1e-3)})
 
 
-def large(size: str, dtype: torch.dtype, rounds: int) -> list[str]:
+def large(size: str, dtype: torch.dtype, rounds: int, clock: Callable[[], float] = time.perf_counter) -> list[str]:
     """Lines of the first table, and of `applied` and memory."""
     model = of_shapes(shapes(size).values(), dtype)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -100,7 +100,7 @@ def large(size: str, dtype: torch.dtype, rounds: int) -> list[str]:
     for body in (*ours, *theirs):
         body()
     used = _entered(tracks["EMA"])
-    times = best([*ways.values(), *ours, *theirs, used], rounds)
+    times = best([*ways.values(), *ours, *theirs, used], rounds, clock)
     floor = min(times[: len(ways)])
     name = list(ways)[times.index(floor)]
     bytes_ = count * (dtype.itemsize + 8)
@@ -184,14 +184,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--size", default="0.1B")
+    parser.add_argument("--one-thread", action="store_true", help="only the first table, in CPU seconds of one thread")
     parser.add_argument("--memory", choices=("float32", "bfloat16"), help="print only the memory of an average")
     given = parser.parse_args()
     if given.memory:
         print(memory(given.size, getattr(torch, given.memory)))
         return
-    found = [large(given.size, dtype, given.rounds) for dtype in (torch.float32, torch.bfloat16)]
+    dtypes = (torch.float32, torch.bfloat16)
+    if given.one_thread:
+        torch.set_num_threads(1)
+        with Inline():
+            found = [large(given.size, dtype, given.rounds, time.thread_time) for dtype in dtypes]
+    else:
+        found = [large(given.size, dtype, given.rounds) for dtype in dtypes]
     print(f"{'update':5} {'model':8} {'ours ms':>9} {'floor ms':>9} {'GB/s':>6} {'peer ms':>9} {'x floor':>9} {'x peer':>9}   the floor is")
     print(*[line for lines in found for line in lines[:2]], sep="\n")
+    if given.one_thread:
+        return
     print(f"\n{'model':8} {'tensors':>8} {'ours us':>9} {'peer+b us':>9} {'peer us':>9} {'x peer+b':>9} {'x peer':>9} {'applied us':>9}", flush=True)
     for name, model in (("ResNet50", resnet50()), ("tiny", tiny())):
         print(small(name, model, 4 * given.rounds), flush=True)
