@@ -64,6 +64,28 @@ def test_what_does_not_fit_changes_nothing(pushed, weight, error, words) -> None
     assert state.total["w"].equal(before.total["w"]) and (state.count, state.weight) == (before.count, before.weight)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("before", [1, 2, 7])
+def test_what_was_pushed_before_nan_is_taken_back(dtype: torch.dtype, before: int) -> None:
+    """NaN in the last tensor: the blocks before it have moved already, unless the step was a long one, which is looked at first."""
+    running = RunningMean()
+    shapes = {"a": 300_000, "b": 5, "c": 1}
+    draws = torch.Generator().manual_seed(before)
+    sets = [{name: torch.randn(n, generator=draws).to(dtype) for name, n in shapes.items()} for _ in range(before + 1)]
+    state = running.start(sets[0])
+    for pushed in sets[:-1]:
+        state = running.add(state, pushed)
+    kept = copy.deepcopy(state)
+    with pytest.raises(NonFinite, match="tensor 'c' holds NaN or Inf; it was not added"):
+        running.add(state, {**sets[-1], "c": torch.tensor([float("nan")], dtype=dtype)})
+    assert (state.count, state.weight) == (kept.count, kept.weight) and state.total["c"].equal(kept.total["c"])
+    for name in shapes:
+        largest = torch.maximum(kept.total[name].abs(), sets[-1][name].abs().float())
+        assert ((state.total[name] - kept.total[name]).abs() <= 2**-22 * largest).all()
+        if before == 1:
+            assert state.total[name].equal(kept.total[name])
+
+
 def test_a_value_before_any_set() -> None:
     with pytest.raises(TooFewSets, match="nothing with a weight has been pushed yet"):
         RunningMean().value(RunningMean().start(lw.Weights.of({"w": torch.zeros(1)})))

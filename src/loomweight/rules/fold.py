@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 
 from ..errors import BadParameter, IntegersDiffer, NamesDiffer, NonFinite, ShapesDiffer, TooFewSets
-from ..weights import BLOCK, Weights
+from ..weights import BLOCK, Block, Weights
 from ..weights.algebra import working
 from ..weights.names import difference
 from ..weights.spec import cast, spans
 from .mag_max import farther
 
 _CHECKED = 4 * BLOCK
+#: a longer step cannot be taken back well
+_FAR = 0.5
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Running(ABC):
         return State(total, {}, {name: s.dtype for name, s in spec.items()})
 
     def add(self, state: State, new: "Weights | Mapping[str, Tensor]", weight: float = 1.0) -> State:
-        """Push a set; the state is changed in place and returned. On an error it is as it was.
+        """Push a set; the state is changed in place and returned. On an error it is as it was (an average: to the rounding of one step).
 
         Raises:
             NamesDiffer, ShapesDiffer: it does not fit the sets before.
@@ -66,18 +68,22 @@ class Running(ABC):
             raise BadParameter(f"the weight of a set must be finite and at least 0, found {weight}.")
         _fits(state, weights)
         integers = _integers(state, weights)
-        for name in state.total:
-            _refuse_nonfinite(weights, name)
-        for name, total in state.total.items():
-            read, flat = working(weights, name), total.view(-1)
-            for lo, hi in spans(flat.numel()):
-                self.push(flat[lo:hi], read(lo, hi), weight, state)
+        self._push_all(state, weights, weight)
         state.integers, state.weight, state.count = integers, state.weight + weight, state.count + 1
         return state
 
     @abstractmethod
     def push(self, total: Tensor, entries: Tensor, weight: float, state: State) -> None:
         """Change a block of the total in place."""
+
+    def _push_all(self, state: State, weights: Weights, weight: float) -> None:
+        """Look at every entry before any is used."""
+        for name in state.total:
+            _refuse_nonfinite(weights, name)
+        for name, total in state.total.items():
+            read, flat = working(weights, name), total.view(-1)
+            for lo, hi in spans(flat.numel()):
+                self.push(flat[lo:hi], read(lo, hi), weight, state)
 
     def value(self, state: State) -> Weights:
         """The combination of what was pushed, rounded once on reading out.
@@ -108,6 +114,27 @@ class RunningAverage(Running):
         """A step towards the new set."""
         if weight:
             total.lerp_(entries.to(total.dtype), self.rate(state.weight, weight))
+
+    def _push_all(self, state: State, weights: Weights, weight: float) -> None:
+        """In one pass where a step can be taken back: each block is looked at when it is read; what was pushed before NaN is undone."""
+        rate = self.rate(state.weight, weight) if weight else 0.0
+        if not 0 < rate <= _FAR:
+            super()._push_all(state, weights, weight)
+            return
+        done: list[tuple[Tensor, Block, int, int]] = []
+        try:
+            for name, total in state.total.items():
+                read, flat = working(weights, name), total.view(-1)
+                for lo, hi in spans(flat.numel()):
+                    entries = read(lo, hi).to(flat.dtype)
+                    if not _finite(entries):
+                        raise _refused(weights, name)
+                    flat[lo:hi].lerp_(entries, rate)
+                    done.append((flat[lo:hi], read, lo, hi))
+        except BaseException:
+            for block, read, lo, hi in done:
+                block.copy_((block.double() - rate * read(lo, hi).double()) / (1 - rate))
+            raise
 
 
 @dataclass(frozen=True)
@@ -154,9 +181,16 @@ def _refuse_nonfinite(weights: Weights, name: str) -> None:
     spec = weights.spec[name]
     read = weights.open(name) if spec.dtype.itemsize > 1 else working(weights, name)
     for lo, hi in spans(spec.numel, _CHECKED):
-        entries = read(lo, hi)
-        if not isfinite(entries.sum().item()) and not torch.isfinite(entries).all():
-            raise NonFinite(f"{weights.label or 'the set'}: tensor {name!r} holds NaN or Inf; it was not added.")
+        if not _finite(read(lo, hi)):
+            raise _refused(weights, name)
+
+
+def _finite(entries: Tensor) -> bool:
+    return isfinite(entries.sum().item()) or bool(torch.isfinite(entries).all())
+
+
+def _refused(weights: Weights, name: str) -> NonFinite:
+    return NonFinite(f"{weights.label or 'the set'}: tensor {name!r} holds NaN or Inf; it was not added.")
 
 
 def _fits(state: State, weights: Weights) -> None:
