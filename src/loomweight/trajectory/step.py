@@ -189,8 +189,8 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _finite(entries: Tensor) -> bool:
-    """A sum is finite where all entries are, or nearly always; it costs least."""
-    return isfinite(entries.sum().item()) or bool(torch.isfinite(entries).all())
+    """A sum of squares is finite where all entries are, or nearly always; it costs least."""
+    return isfinite(torch.dot(entries, entries).item()) or bool(torch.isfinite(entries).all())
 
 
 def _refused(name: str, live: Tensor) -> NonFinite:
