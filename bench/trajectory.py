@@ -6,6 +6,8 @@ Four tables: an update of a Llama model against the memory floor and torch.optim
 than memory; what `applied()` and the memory are; and the share of an update in a training step. Wall clock, all cores, the best of
 the rounds, in which all take turns: other work on the machine moves the ratios less than the times.
 
+`blind` is the EMA with `look = False`, which, as the peer, does not look for NaN.
+
 The floor reads the model and the average once and writes the average once. It is the quickest, in this run, of three ways to say that in
 plain torch on flat tensors that lie in one piece: `lerp_` of the whole, `lerp_` over blocks of cache size in one thread a core (what remains if nothing is
 checked and nothing has a name), and, for bfloat16, `add_` of mixed dtypes. The average is float32 in all three.
@@ -91,8 +93,11 @@ def large(size: str, dtype: torch.dtype, rounds: int, clock: Callable[[], float]
     """Lines of the first table, and of `applied` and memory."""
     model = of_shapes(shapes(size).values(), dtype)
     count = sum(parameter.numel() for parameter in model.parameters())
-    tracks: dict[str, Track] = {"EMA": EMA(model, half_life=1000), "mean": SWA(model)}
-    peers = {"EMA": AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999)), "mean": AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())}
+    quick = EMA(model, half_life=1000)
+    quick.look = False
+    tracks: dict[str, Track] = {"EMA": EMA(model, half_life=1000), "mean": SWA(model), "blind": quick}
+    ema_peer = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    peers = {"EMA": ema_peer, "mean": AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn()), "blind": ema_peer}
     live, total = torch.randn(count).mul_(0.02).to(dtype), torch.zeros(count)
     ways = floors(live, total)
     ours = [track.update for track in tracks.values()]

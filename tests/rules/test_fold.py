@@ -65,7 +65,7 @@ def test_what_does_not_fit_changes_nothing(pushed, weight, error, words) -> None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("before", [1, 2, 7])
+@pytest.mark.parametrize("before", [0, 1, 2, 7])
 def test_what_was_pushed_before_nan_is_taken_back(dtype: torch.dtype, before: int) -> None:
     """NaN in the last tensor: the blocks before it have moved already, unless the step was a long one, which is looked at first."""
     running = RunningMean()

@@ -305,3 +305,21 @@ def test_inside_inference_mode() -> None:
     model(torch.ones(1, 2)).sum().backward()
     torch.optim.SGD(model.parameters(), lr=0.1).step()
     assert swa.update()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_a_look_the_step_is_the_same_and_nan_enters(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(300, 400), nn.Linear(2, 2)).to(dtype)
+    careful, quick = EMA(model, half_life=3), EMA(model, half_life=3)
+    quick.look = False
+    for _ in range(3):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)).to(dtype))
+        careful.update(), quick.update()
+    assert all(careful.totals[name].equal(quick.totals[name]) for name in careful.totals)
+    model[0].weight.data[7, 7] = float("nan")
+    with pytest.raises(NonFinite):
+        careful.update()
+    quick.update()
+    assert bool(quick.totals["0.weight"][7, 7].isnan()) and int(quick.totals["0.weight"].isnan().sum()) == 1
