@@ -203,7 +203,7 @@ def main() -> None:
     else:
         found = [large(given.size, dtype, given.rounds) for dtype in dtypes]
     print(f"{'update':5} {'model':8} {'ours ms':>9} {'floor ms':>9} {'GB/s':>6} {'peer ms':>9} {'x floor':>9} {'x peer':>9}   the floor is")
-    print(*[line for lines in found for line in lines[:2]], sep="\n")
+    print(*[line for lines in found for line in lines[:-1]], sep="\n")
     if given.one_thread:
         return
     print(f"\n{'model':8} {'tensors':>8} {'ours us':>9} {'peer+b us':>9} {'peer us':>9} {'x peer+b':>9} {'x peer':>9} {'applied us':>9}", flush=True)
@@ -212,7 +212,7 @@ def main() -> None:
     print(f"\n{'model':9} {'applied ms':>12} {'bytes a parameter':>20}")
     for dtype, lines in zip(("float32", "bfloat16"), found, strict=True):
         alone = subprocess.run([sys.executable, __file__, "--memory", dtype, "--size", given.size], capture_output=True, text=True, check=True)
-        print(f"{lines[2]} {alone.stdout.strip():>20}", flush=True)
+        print(f"{lines[-1]} {alone.stdout.strip():>20}", flush=True)
     print(f"\n{training(max(3, given.rounds // 3))}")
 
 
