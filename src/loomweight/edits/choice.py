@@ -13,7 +13,7 @@ from ..weights.spec import spans
 from .only import only
 from .power import of_magnitudes
 
-_SPAN = 2 * BLOCK  # entries that are chosen from at once: a row's ranks take many small steps
+_SPAN = BLOCK  # entries that are chosen from at once: a row's ranks take many small steps
 
 
 @dataclass(frozen=True)

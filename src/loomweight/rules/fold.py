@@ -24,7 +24,7 @@ from ..weights.names import difference
 from ..weights.spec import cast, spans
 from .mag_max import farther
 
-_CHECKED = 4 * BLOCK
+_CHECKED = 2 * BLOCK
 #: a longer step cannot be taken back well
 _FAR = 0.5
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from ..errors import NonFinite
 from ..weights import BLOCK
 
-_SMALL = BLOCK // 8  # what torch works on in one thread
-_QUEUED = 256 * BLOCK
+_SMALL = BLOCK // 16  # what torch works on in one thread
+_QUEUED = 128 * BLOCK
 _THREADS = 16
 _FAR = 0.5
 
@@ -90,7 +90,7 @@ def _tasks(moves: list[Move]) -> Iterator[Task]:
 
 
 class _Span(NamedTuple):
-    """One tensor, in pieces of a block for each of torch's threads."""
+    """One tensor, in pieces of half a block for each of torch's threads."""
 
     move: Move
     total: Tensor
@@ -99,7 +99,7 @@ class _Span(NamedTuple):
     def __call__(self, look: bool) -> Sequence[Move]:
         (name, _, _, rate), total, live = self
         done, same = 0, live.dtype == total.dtype
-        piece = BLOCK * min(torch.get_num_threads(), _THREADS) if look or not same else len(total)
+        piece = BLOCK // 2 * min(torch.get_num_threads(), _THREADS) if look or not same else len(total)
         try:
             for block, entries in zip(total.split(piece), live.split(piece), strict=True):
                 entries = entries if same else entries.to(total.dtype)

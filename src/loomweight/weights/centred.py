@@ -41,7 +41,7 @@ class CentredGram:
     """
 
     def __init__(self, n: int, entries: int) -> None:
-        self._shape = (n, min(entries, BLOCK, max(BLOCK // 8, _CACHED // n // _SHORT * _SHORT)))
+        self._shape = (n, min(entries, BLOCK, max(BLOCK // 16, _CACHED // n // _SHORT * _SHORT)))
         self._scratch: Tensor | None = None
         self._done = np.zeros((n, n))
         self._move(0)

@@ -26,7 +26,7 @@ from .weights import Weights
 
 # N = weight sets, K = chunks of a block, C = entries of a chunk
 _CHUNK = 1 << 12
-_SEGMENT = 32 * BLOCK  # entries of a tensor that one task reads
+_SEGMENT = 16 * BLOCK  # entries of a tensor that one task reads
 _READ = 1 << 24  # entries of all sets together that are read at once
 
 

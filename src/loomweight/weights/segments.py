@@ -11,7 +11,7 @@ from .layout import Layout, Shard, Slot
 from .spec import BLOCK
 
 #: Entries of a tensor that one task writes at most.
-SEGMENT = 32 * BLOCK
+SEGMENT = 16 * BLOCK
 _HANDFUL = 4 << 20  # bytes of small tensors that one task writes
 
 

@@ -12,8 +12,9 @@ from ..errors import Overflow
 #: A tensor opened for reading: flat entries [lo, hi) as a 1-D tensor. It may be a view of the input: never write into it.
 Block = Callable[[int, int], Tensor]
 
-#: Entries handled at once. A few float32 blocks of this size fit a core's L2 cache.
-BLOCK = 1 << 17
+#: Entries handled at once: 1 MiB of float32. Two of them fit the L2 cache of a core; half of it costs less in one thread and more in two, which
+#: then wait for the interpreter's lock after every short call (bench/pointwise.py --threads 1,2).
+BLOCK = 1 << 18
 
 
 #: Dtypes that are floating by name and are codes: pairs of 4-bit numbers in one byte, and the exponents that scale blocks of them.

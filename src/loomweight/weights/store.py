@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import BrokenFile
 from .spec import BLOCK, Block, Spec
 
-_PART = 8 * BLOCK  # entries of a tensor for which its file is looked at once: every look takes some microseconds
+_PART = 4 * BLOCK  # entries of a tensor for which its file is looked at once: every look takes some microseconds
 
 
 @dataclass(frozen=True)
