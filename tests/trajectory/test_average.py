@@ -229,7 +229,7 @@ def test_a_step_that_is_interrupted_is_taken_back_too(engine, monkeypatch) -> No
             raise KeyboardInterrupt
         return True
 
-    monkeypatch.setattr(step_module, "_finite", interrupted)
+    monkeypatch.setattr(step_module, "_small", interrupted)
     with engine, pytest.raises(KeyboardInterrupt):
         advance([Move("w", totals[0], torch.zeros(12 * BLOCK), 0.25)])
     assert totals[0].eq(1).all()

@@ -471,7 +471,7 @@ def test_a_deep_copy_has_a_model_of_its_own(kind) -> None:
 
 def test_it_says_what_it_is() -> None:
     model, average, _ = made()
-    assert repr(average) == "EMA(Exponential(half_life=40, warm_up=None, from_start=False) of Net, 6 points in 48 samples)"
+    assert repr(average) == "EMA(Exponential(half_life=40.0, warm_up=None, from_start=False) of Net, 6 points in 48 samples)"
     assert repr(LAWA(model, k=2)) == "LAWA(LAWA(k=2) of Net, 0 points in 0 samples)"
 
 

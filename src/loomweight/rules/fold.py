@@ -27,6 +27,8 @@ from .mag_max import farther
 _CHECKED = 2 * BLOCK
 #: a longer step cannot be taken back well
 _FAR = 0.5
+#: a step whose entries are larger than this, in the mean of their squares over a block, leaves too few digits of what it is added to
+LARGE = 1024.0
 
 
 @dataclass
@@ -78,12 +80,17 @@ class Running(ABC):
 
     def _push_all(self, state: State, weights: Weights, weight: float) -> None:
         """Look at every entry before any is used."""
-        for name in state.total:
-            _refuse_nonfinite(weights, name)
+        self._look_at(weights)
         for name, total in state.total.items():
             read, flat = working(weights, name), total.view(-1)
             for lo, hi in spans(flat.numel()):
                 self.push(flat[lo:hi], read(lo, hi), weight, state)
+
+    def _look_at(self, like: "Weights | Mapping[str, Tensor]") -> None:
+        weights = _opened(like)
+        for name in weights.physical:
+            if weights.spec[name].averages:
+                _refuse_nonfinite(weights, name)
 
     def value(self, state: State) -> Weights:
         """The combination of what was pushed, rounded once on reading out.
@@ -116,25 +123,32 @@ class RunningAverage(Running):
             total.lerp_(entries.to(total.dtype), self.rate(state.weight, weight))
 
     def _push_all(self, state: State, weights: Weights, weight: float) -> None:
-        """In one pass where a step can be taken back: each block is looked at when it is read; what was pushed before NaN is undone."""
+        """In one pass where a step can be taken back: each block is looked at when it is read; what was pushed before NaN is undone.
+
+        What is large cannot be undone well, since it leaves few digits of what it was added to: then all is looked at first.
+        """
         rate = self.rate(state.weight, weight) if weight else 0.0
-        if not 0 < rate <= _FAR:
+        if not 0 < rate <= _FAR or not self._in_one_pass(state, weights, rate):
             super()._push_all(state, weights, weight)
-            return
+
+    def _in_one_pass(self, state: State, weights: Weights, rate: float) -> bool:
+        """Whether it was done; else nothing has changed, to the rounding of a step."""
         done: list[tuple[Tensor, Block, int, int]] = []
+        small = False
         try:
             for name, total in state.total.items():
                 read, flat = working(weights, name), total.view(-1)
                 for lo, hi in spans(flat.numel()):
                     entries = read(lo, hi).to(flat.dtype)
-                    if not _finite(entries):
-                        raise _refused(weights, name)
+                    if not _squares(entries) < LARGE * len(entries):
+                        return False
                     flat[lo:hi].lerp_(entries, rate)
                     done.append((flat[lo:hi], read, lo, hi))
-        except BaseException:
-            for block, read, lo, hi in done:
+            small = True
+        finally:
+            for block, read, lo, hi in [] if small else done:
                 block.copy_((block.double() - rate * read(lo, hi).double()) / (1 - rate))
-            raise
+        return True
 
 
 @dataclass(frozen=True)
@@ -186,9 +200,13 @@ def _refuse_nonfinite(weights: Weights, name: str) -> None:
 
 
 def _finite(entries: Tensor) -> bool:
-    """A sum of squares is finite where all entries are, or nearly always, and costs least; of halves, which are summed exactly enough, a sum does."""
-    total = entries.sum() if entries.dtype.itemsize < 4 else torch.dot(entries, entries)
-    return isfinite(total.item()) or bool(torch.isfinite(entries).all())
+    """A sum is finite where all entries are, or nearly always."""
+    return isfinite(entries.sum().item()) or bool(torch.isfinite(entries).all())
+
+
+def _squares(entries: Tensor) -> float:
+    """A sum of squares costs less than a sum, and tells how large entries are besides."""
+    return torch.dot(entries, entries).item()
 
 
 def _refused(weights: Weights, name: str) -> NonFinite:

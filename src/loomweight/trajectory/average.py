@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..errors import NamesDiffer
+from ..errors import BadParameter, NamesDiffer
 from ..rules import RunningAverage
 from ..weights.spec import Spec
 from .clock import Clock
@@ -108,6 +108,8 @@ class Average(Track):
 
     @torch.no_grad()
     def _load(self, state: Mapping[str, Any]) -> None:
+        if lacking := {"totals", "seen", "since"} - set(state):
+            raise BadParameter(f"this is no state of such an average: it lacks {', '.join(sorted(lacking))}.")
         expected = fitting(self.model, state["totals"]) if state["totals"] else {}
         self.totals, self.since = {}, {}
         self._join(expected)

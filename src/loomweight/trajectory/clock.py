@@ -1,8 +1,8 @@
 """When an average is due: in samples, so that nothing changes when the batch does."""
 
 from dataclasses import asdict, dataclass, replace
-from math import isfinite
-from typing import Self
+from math import isfinite, nan
+from typing import Self, SupportsFloat
 
 from ..errors import BadParameter
 
@@ -42,24 +42,36 @@ class Clock:
             BadParameter: a share outside [0, 1).
         """
         if length is None:
+            if 0 < start < 1:
+                raise BadParameter(f"start={start} is less than one sample; a share of the run needs the run's length: give length=... too.")
             return cls(start, every)
         if not 0 <= start < 1 or not length > 0:
             raise BadParameter(f"with the run's length given, start is a share of it in [0, 1), and the length is positive; found {start} of {length}.")
         return cls(start * length, every)
 
-    def after(self, samples: float) -> tuple["Clock", float]:
+    def after(self, samples: SupportsFloat) -> tuple["Clock", float]:
         """(the clock after these samples, how many samples the point stands for that is due now; 0 if none is).
 
         Raises:
             BadParameter: samples is not a positive number.
         """
-        if not (isfinite(samples) and samples > 0):
-            raise BadParameter(f"an update stands for a positive number of samples, found {samples}.")
-        run = self.run + samples
-        pending = self.pending + min(float(samples), max(0.0, run - self.start))
+        new = _number(samples)
+        run = self.run + new
+        pending = self.pending + min(new, max(0.0, run - self.start))
         due = pending if pending >= self.every else 0.0
         return replace(self, run=run, pending=pending - due), due
 
     def state(self) -> dict[str, float]:
         """Plain numbers."""
         return asdict(self)
+
+
+def _number(samples: SupportsFloat) -> float:
+    """Tensors and numbers of numpy, which would count on in fewer digits, are taken too."""
+    try:
+        number = float(samples)
+    except (TypeError, ValueError, RuntimeError):
+        number = nan
+    if not (isfinite(number) and number > 0):
+        raise BadParameter(f"an update stands for a positive number of samples, found {samples}.")
+    return number

@@ -46,6 +46,7 @@ class Exponential(RunningAverage):
     from_start: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "half_life", float(self.half_life))
         if not (isfinite(self.half_life) and self.half_life > 0):
             raise BadParameter(f"half_life must be a positive number of samples, found {self.half_life}.")
         if self.warm_up is not None and not (isfinite(self.warm_up) and self.warm_up > 0):
@@ -57,6 +58,7 @@ class Exponential(RunningAverage):
         """An empty state; with `from_start` one that holds these weights."""
         state = super().start(like)
         if self.from_start:
+            self._look_at(like)
             for name, total in state.total.items():
                 total.copy_(like[name])
         return state

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import floor
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Minima(Clock):
     [3.0, 3.0, 0.0, 6.0, 3.0]
     """
 
-    def after(self, samples: float) -> tuple[Clock, float]:
+    def after(self, samples: SupportsFloat) -> tuple[Clock, float]:
         """As `Clock.after`."""
         clock, _ = super().after(samples)
         pending = self.pending + min(float(samples), max(0.0, clock.run - self.start))

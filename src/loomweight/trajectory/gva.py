@@ -48,5 +48,6 @@ class GVA:
             self._into(self.averaged)
 
     def _into(self, curve: Curve) -> None:
-        curve.losses.append(float(self.loss(self.track.model)))
-        curve.rewards.append(float(self.reward(self.track.model)))
+        loss, reward = float(self.loss(self.track.model)), float(self.reward(self.track.model))
+        curve.losses.append(loss)
+        curve.rewards.append(reward)

@@ -8,7 +8,7 @@ snapshots are safetensors of the dtype that was asked for, and a folder can be b
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 from uuid import uuid4
 
 import torch
@@ -82,7 +82,7 @@ class PostHocEMA(Track):
         self._writing = Clock(every=every)
         self._written = 0.0
 
-    def update(self, samples: float = 1.0) -> bool:
+    def update(self, samples: SupportsFloat = 1.0) -> bool:
         """Tell the averages that the model has taken a step, and write a snapshot where one is due; see `Track.update`.
 
         Raises:
@@ -149,14 +149,14 @@ class PostHocEMA(Track):
         live = averaged(self.model, values)
         held = {place_of(tensor): values[name] for name, tensor in live.items() if name in values}
         state = self.model.state_dict(keep_vars=True)
+        if extra := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+            raise BadParameter(f"{extra[0]!r} of the model's state is no tensor, and a snapshot holds tensors alone.")
         if sharded := [name for name, tensor in state.items() if hasattr(tensor, "_local_tensor")]:
             raise BadParameter(f"tensor {sharded[0]!r} is sharded over processes; a snapshot needs whole tensors.")
         whole = {name: held[at] if (at := place_of(tensor)) in held else tensor.detach() for name, tensor in state.items()}
         return Weights.of(whole, f"average of {type(self.model).__name__}")
 
     def _take(self, samples: float) -> None:
-        if any(track._applied for track in self.tracks):
-            raise BadParameter("update() was called while one of the tracks is applied: the model holds that average now, not a point of the run.")
         for track in self.tracks:
             track.update(samples)
 

@@ -38,6 +38,7 @@ class Power(RunningAverage):
     gamma: float
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "gamma", float(self.gamma))
         if not (isfinite(self.gamma) and self.gamma > -1):
             raise BadParameter(f"gamma must be a finite number above -1, found {self.gamma}.")
 

@@ -36,7 +36,7 @@ class Synthesis:
 
     >>> kept = [Moment(lw.trajectory.Power(gamma), 100) for gamma in (2, 4)]
     >>> reconstruct(kept, Moment(lw.trajectory.Power(4), 100))
-    Synthesis(wanted=Moment(profile=Power(gamma=4), samples=100), error=0.0, worst=0.0, growth=1.0)
+    Synthesis(wanted=Moment(profile=Power(gamma=4.0), samples=100), error=0.0, worst=0.0, growth=1.0)
     """
 
     wanted: Moment

@@ -70,6 +70,8 @@ class ScalingRule:
     def _of(self, group: dict[str, object]) -> dict[str, object]:
         if ("betas" in group) != (self.kind == "adam"):
             raise BadParameter(f"the rule is that of {self.kind}, and the optimizer has {'betas' if 'betas' in group else 'no betas'}; give the other kind.")
+        if other := {"alpha", "lr_decay", "rho"} & set(group):
+            raise BadParameter(f"the optimizer scales its steps by itself ({', '.join(sorted(other))}), and is neither SGD nor Adam: no rule for it is known.")
         new: dict[str, object] = {word: self.learning_rate(group[word]) for word in ("lr", "initial_lr") if word in group}  # type: ignore[arg-type]
         if self.kind == "adam":
             new |= {"betas": tuple(self.beta(beta) for beta in group["betas"]), "eps": self.eps(group["eps"])}  # type: ignore[union-attr, arg-type]

@@ -56,8 +56,11 @@ class Snapshot:
 
         >>> Snapshot.name_of(Power.of_length(0.05), 128_000)
         'snapshot-000000128000-0.0500.safetensors'
+        >>> Snapshot.name_of(Power.of_length(0.05), 0.25)
+        'snapshot-000000000000.25-0.0500.safetensors'
         """
-        return f"snapshot-{samples:012.0f}-{power.length:.4f}.safetensors"
+        whole, rest = f"{samples:.6f}".split(".")
+        return f"snapshot-{whole:0>12}{'.' * bool(rest.strip('0'))}{rest.rstrip('0')}-{power.length:.4f}.safetensors"
 
     @staticmethod
     def metadata_of(power: Power, samples: float, run: str) -> dict[str, str]:

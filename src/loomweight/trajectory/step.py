@@ -1,11 +1,11 @@
 """One step of an average: m <- m + rate (w - m) for every tensor, in one pass, NaN refused.
 
 A block of the model is looked at when it comes into the cache and used while it is there: the pass costs a read of the model, a
-read and a write of the average, and nothing more. Where a block holds NaN or Inf, nothing of it is used and the blocks before it
-are taken back, m = (m' - rate w) / (1 - rate) in float64: right to the rounding of the step itself, a unit or two in the last place
-of the larger of m and w. Steps of more than half the way, which cannot be taken back so well, and tensors on accelerators, where a
-pass is queued as a whole, are looked at first. Small tensors go through a block together: a call for each would cost more than they do.
-Torch's own threads share each call: measured, they are quicker here than threads that take a block each.
+read and a write of the average, and nothing more. Where a block holds NaN, Inf or large entries, nothing of it is used, the blocks before
+it are taken back, m = (m' - rate w) / (1 - rate) in float64, right to the rounding of the step itself, and everything is looked at before
+any of it is used. So are steps of more than half the way, which cannot be taken back so well, and tensors on accelerators, where a pass is
+queued as a whole. Small tensors go through a block together: a call for each would cost more than they do. Torch's own threads share each
+call: measured, they are quicker here than threads that take a block each.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -16,12 +16,17 @@ import torch
 from torch import Tensor
 
 from ..errors import NonFinite
+from ..rules.fold import LARGE
 from ..weights import BLOCK
 
 _SMALL = BLOCK // 16  # what torch works on in one thread
 _QUEUED = 128 * BLOCK
 _THREADS = 16
 _FAR = 0.5
+
+
+class _LargeError(Exception):
+    """Entries of the model are large, or none: all must be looked at before any is used, for what they are added to could not be had back."""
 
 
 class Move(NamedTuple):
@@ -64,7 +69,11 @@ def advance(moves: Iterable[Move], look: bool = True) -> None:
             (here if move.live.is_cpu and move.total.is_cpu else there).append(move)
     if look:
         refuse_nonfinite({move.name: move.live for move in [*there, *(move for move in here if move.rate > _FAR)]})
-    _advance_here(here, look)
+    try:
+        _advance_here(here, look)
+    except _LargeError:
+        refuse_nonfinite({move.name: move.live for move in here})
+        _advance_here(here, False)
     _advance_there(there)
 
 
@@ -103,8 +112,8 @@ class _Span(NamedTuple):
         try:
             for block, entries in zip(total.split(piece), live.split(piece), strict=True):
                 entries = entries if same else entries.to(total.dtype)
-                if look and not _finite(entries):
-                    raise _refused(name, self.move.live)
+                if look and not _small(entries):
+                    raise _LargeError
                 block.lerp_(entries, rate)
                 done += len(block)
         except BaseException:
@@ -122,9 +131,8 @@ class _Group(NamedTuple):
         first, totals = self.moves[0], [move.total for move in self.moves]
         same = first.live.dtype == first.total.dtype
         entries = [move.live if same else move.live.to(first.total.dtype) for move in self.moves]
-        if look and not _finite(torch.ops.aten.flatten_dense_tensors(entries)):
-            bad = next(move for move, each in zip(self.moves, entries, strict=True) if not torch.isfinite(each).all())
-            raise _refused(bad.name, bad.live)
+        if look and not _small(torch.ops.aten.flatten_dense_tensors(entries)):
+            raise _LargeError
         torch.ops.aten._foreach_lerp_.Scalar(totals, entries, first.rate)
         return self.moves
 
@@ -132,6 +140,8 @@ class _Group(NamedTuple):
 def _take_back(moves: Sequence[Move]) -> None:
     with torch.no_grad():
         for _, total, live, rate in moves:
+            if rate == 1:
+                continue  # nothing of what was there is left
             total.copy_((total.double() - rate * live.double()) / (1 - rate))
 
 
@@ -179,9 +189,9 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype.itemsize > 1 else tensor.float()
 
 
-def _finite(entries: Tensor) -> bool:
-    """A sum of squares is finite where all entries are, or nearly always; it costs least."""
-    return isfinite(torch.dot(entries, entries).item()) or bool(torch.isfinite(entries).all())
+def _small(entries: Tensor) -> bool:
+    """Neither NaN nor Inf nor large, by a sum of squares, which costs least."""
+    return torch.dot(entries, entries).item() < LARGE * len(entries)
 
 
 def _refused(name: str, live: Tensor) -> NonFinite:

@@ -7,7 +7,7 @@ the square of the mean, and has to be clamped. K is the number of columns held; 
 """
 
 from collections.abc import Iterable, Mapping
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 import torch
@@ -77,7 +77,7 @@ class SWAG(Average):
             TooFewSets: fewer than two points were taken.
             BadParameter: scale is negative.
         """
-        if not scale >= 0:
+        if not (isfinite(scale) and scale >= 0):
             raise BadParameter(f"scale, the factor of the covariance, is at least 0, found {scale}.")
         if self.count < 2:
             raise TooFewSets(f"a Gaussian needs at least two points of the run, SWAG has taken {self.count}.")

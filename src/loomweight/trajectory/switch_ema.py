@@ -7,7 +7,7 @@ when training began. The average is bias-corrected unless `from_start` is set; t
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import nn
@@ -55,7 +55,7 @@ class SwitchEMA(EMA):
         self.switches = Clock(every=switch_every or 0.0)
         self.by_itself = switch_every is not None
 
-    def update(self, samples: float = 1.0) -> bool:
+    def update(self, samples: SupportsFloat = 1.0) -> bool:
         """As of any average; then the model is set to the average, if that is due."""
         taken = super().update(samples)
         self.switches, due = self.switches.after(samples)

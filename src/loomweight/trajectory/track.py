@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, SupportsFloat
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,11 @@ from ..evidence.grams import Forward, run_model
 from ..weights import Weights
 from .clock import Clock
 from .model import bare, followed, reshard
+from .undisturbed import undisturbed
 from .used import put, put_back, whole
+
+#: models that hold averages right now, and how many, one within another
+_HOLDING: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 class Track(ABC):
@@ -39,7 +44,7 @@ class Track(ABC):
         self._applied = False
         self._warned = False
 
-    def update(self, samples: float = 1.0) -> bool:
+    def update(self, samples: SupportsFloat = 1.0) -> bool:
         """Tell the average that the model has taken a step; whether a point was due and taken.
 
         Args:
@@ -51,13 +56,15 @@ class Track(ABC):
             NamesDiffer, ShapesDiffer: a tensor that is averaged has left the model or has another shape.
             BadParameter: samples is not positive, or the average is applied right now.
         """
-        self._refuse_applied("update() was called while the average is applied: the model holds the average now, not a point of the run.")
+        if _HOLDING.get(self.model):
+            raise BadParameter("update() was called while an average is applied: the model holds the average now, not a point of the run.")
         clock, due = self.clock.after(samples)
-        if due:
-            with torch.inference_mode(False):
-                self._take(due)
-            self.count += 1
-        self.clock = clock
+        with undisturbed():
+            if due:
+                with torch.inference_mode(False):
+                    self._take(due)
+                self.count += 1
+            self.clock = clock
         return bool(due)
 
     @property
@@ -82,9 +89,9 @@ class Track(ABC):
     def applied(self, data: Iterable[Any] | None = None, forward: Forward = run_model) -> Iterator[nn.Module]:
         """The model with the average in it, inside a `with`; afterwards it is as it was.
 
-        Tensors change places; nothing but buffers is copied where the model's dtype is that of the average (other dtypes are rounded into memory
-        of their own). What is not averaged, such as integer buffers, is the model's own, and a forward in training mode moves it. A model of FSDP2
-        runs as always, and is written in place.
+        Tensors change places, so what is written into `.data` of a parameter meanwhile is written into the average. Nothing but buffers is copied
+        where the model's dtype is that of the average (other dtypes are rounded into memory of their own). What is not averaged, such as integer
+        buffers, is the model's own, and a forward in training mode moves it. A model of FSDP2 runs as always, and is written in place.
 
         Args:
             data: batches; the statistics of batch normalizations are computed anew over all of them, exactly. Without it they are the
@@ -97,12 +104,13 @@ class Track(ABC):
             BadParameter: it is applied already; the model was trained inside the `with`.
         """
         self._refuse_applied("the average is applied already.")
-        self._warn_of_statistics(data)
         values, live = self._ready(), followed(self.model, self._held())
+        self._warn_of_statistics(data)
         buffers = {name: tensor.clone() for name, tensor in live.items() if name not in values and not isinstance(tensor, nn.Parameter)}
         parameters = {name: tensor for name, tensor in live.items() if isinstance(tensor, nn.Parameter)}
         kept: dict[str, Tensor] = {}
         self._applied = True
+        _HOLDING[self.model] = _HOLDING.get(self.model, 0) + 1
         try:
             with torch.inference_mode(False):
                 put(live, {**buffers, **values}, kept)
@@ -117,6 +125,7 @@ class Track(ABC):
                 put_back(live, kept)
                 reshard(self.model)
             self._applied = False
+            _HOLDING[self.model] -= 1
 
     def value(self, data: Iterable[Any] | None = None, forward: Forward = run_model) -> Weights:
         """The whole model with the average in it, as weights of their own, in the model's dtypes, rounded once.
@@ -158,6 +167,8 @@ class Track(ABC):
             BadParameter: it is the state of another kind of average, or of one with other settings.
         """
         self._refuse_applied("load_state_dict() was called while the average is applied; call it outside.")
+        if lacking := {"what", "clock", "count"} - set(state):
+            raise BadParameter(f"this is no state of an average: it lacks {', '.join(sorted(lacking))}.")
         if state.get("what") != self._what():
             raise BadParameter(f"the state is that of {state.get('what')}, not of {self._what()}; make the average with the same settings.")
         clock = replace(self.clock, **state["clock"])

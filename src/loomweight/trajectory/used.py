@@ -61,7 +61,7 @@ def put_back(live: Mapping[str, Tensor], kept: Mapping[str, Tensor], *, write: b
     """Let the model's tensors be what they were; or `write` entries into the tensors that are there."""
     for name, tensor in kept.items():
         if write or hasattr(live[name], "_local_tensor"):
-            local(live[name]).copy_(tensor)
+            local(live[name]).copy_(cast(tensor, live[name].dtype, name))
         else:
             live[name].data = tensor
 
@@ -76,6 +76,8 @@ def whole(model: nn.Module, label: str) -> Weights:
     Weights(a line, 2 tensors, 3 parameters, float32)
     """
     state = model.state_dict(keep_vars=True)
+    if extra := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise BadParameter(f"{extra[0]!r} of the model's state is no tensor; inside `with average.applied():` save the model by its own means.")
     if sharded := [name for name, tensor in state.items() if hasattr(tensor, "_local_tensor")]:
         raise BadParameter(f"tensor {sharded[0]!r} is sharded over processes; inside `with average.applied():` save the model by its own means.")
     copies = {place: tensor.detach().clone() for place, tensor in {place_of(tensor): tensor for tensor in state.values()}.items()}

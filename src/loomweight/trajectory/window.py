@@ -94,5 +94,5 @@ def _mean(points: list[Tensor]) -> Tensor:
     """Summed in working precision; it keeps the layout."""
     total = torch.zeros_like(points[0], dtype=Spec(tuple(points[0].shape), points[0].dtype).work)
     for point in points:
-        total.add_(point)
+        total.add_(point.to(total.dtype))
     return total.div_(len(points))
