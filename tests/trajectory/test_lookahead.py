@@ -104,7 +104,7 @@ def test_a_late_point_goes_further() -> None:
     slow = Lookahead(model, every=2, alpha=0.5)
     model.weight.data.fill_(1.0)
     slow.update(samples=3)
-    assert model.weight.item() == pytest.approx(1 - 2**-1.5, rel=1e-6)
+    assert model.weight.item() == pytest.approx(1 - 2**-1.5, rel=1e-6)  # float32
 
 
 def test_saved_and_resumed() -> None:

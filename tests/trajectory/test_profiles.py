@@ -121,7 +121,7 @@ def test_the_textbook_recursion(corrected) -> None:
 
 def test_half_life_and_decay_are_one_thing_in_two_words() -> None:
     half_life = half_life_of(0.999, 256)
-    assert Exponential(half_life, from_start=True).rate(1e9, 256) == pytest.approx(0.001, rel=1e-12)
+    assert Exponential(half_life, from_start=True).rate(1e9, 256) == pytest.approx(0.001, rel=1e-12)  # float64
     assert 0.999 ** (half_life / 256) == pytest.approx(0.5)
     assert EMA(nn.Linear(1, 1), decay=0.99).profile == Exponential(half_life_of(0.99))
 
@@ -131,7 +131,7 @@ def test_power_is_the_papers_beta_for_steps_of_one(gamma) -> None:
     """EDM2, equation 2 of section 3.1: beta_t = (1 - 1 / t)^(gamma + 1), and the first step takes the weights as they are."""
     profile = Power(gamma)
     for t in (1, 2, 3, 10, 1000, 10**6):
-        assert 1 - profile.rate(seen=t - 1, new=1) == pytest.approx((1 - 1 / t) ** (gamma + 1), rel=1e-12)
+        assert 1 - profile.rate(seen=t - 1, new=1) == pytest.approx((1 - 1 / t) ** (gamma + 1), rel=1e-12)  # float64
 
 
 @settings(max_examples=30, deadline=None)
@@ -143,7 +143,7 @@ def test_the_length_is_the_spread_of_the_profile(length) -> None:
     weight = t**gamma
     mean = (weight * t).sum() / weight.sum()
     spread = ((weight * (t - mean) ** 2).sum() / weight.sum()).sqrt().item()
-    assert spread == pytest.approx(length, rel=1e-4)
+    assert spread == pytest.approx(length, rel=1e-4)  # what the quadrature reaches with so many points
     assert Power(gamma).length == pytest.approx(length, rel=1e-6)
 
 

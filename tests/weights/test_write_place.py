@@ -193,7 +193,11 @@ def test_an_output_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> Non
         (tmp_path / "out" / "precious").write_text("x")
         return lambda lo, hi: torch.zeros(hi - lo)
 
-    with pytest.raises(OutputError, match=r"exists already.*What is done is kept in .*\.out\.partial: go on with resume=True \(--resume .*\), or delete it"):
+    with pytest.raises(
+        OutputError,
+        match=r"exists already.*What is done is kept in .*\.out\.partial: go on with resume=True "
+        r"\(--resume on the command line\), or delete it",
+    ):
         lw.save(Weights({"w": lw.Spec((3,), torch.float32)}, open_), tmp_path / "out")
     assert (tmp_path / "out" / "precious").read_text() == "x"
 
@@ -246,7 +250,11 @@ def test_a_disk_that_fills_in_the_middle_can_be_resumed(small_disk: Path) -> Non
 
     weights = Weights({name: lw.Spec((1 << 17,), torch.float32) for name in rows}, open_, origin=("rows", 1))
     with small_grid(1 << 15, 1 << 15), Inline():
-        with pytest.raises(OutputError, match=r"the disk is full: .*out cannot be completed; make room.*go on with resume=True \(--resume .*\), or delete it"):
+        with pytest.raises(
+            OutputError,
+            match=r"the disk is full: .*out cannot be completed; make room.*go on with resume=True "
+            r"\(--resume on the command line\), or delete it",
+        ):
             lw.save(weights, small_disk / "out")
         assert not (small_disk / "out").exists()
         with pytest.raises(OutputError, match="is too full"):  # known at once now

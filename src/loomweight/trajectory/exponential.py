@@ -55,7 +55,11 @@ class Exponential(RunningAverage):
             raise BadParameter("warm_up and from_start both say how the average begins; give one of them.")
 
     def start(self, like: "Weights | Mapping[str, Tensor]") -> State:
-        """An empty state; with `from_start` one that holds these weights."""
+        """An empty state; with `from_start` one that holds these weights.
+
+        Raises:
+            NonFinite: with `from_start`, they hold NaN or Inf.
+        """
         state = super().start(like)
         if self.from_start:
             self._look_at(like)

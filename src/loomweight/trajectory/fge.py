@@ -94,7 +94,7 @@ class FGE(LAWA):
         Raises:
             TooFewSets: no cycle has come to its middle yet.
         """
-        self._ready()
+        self._refuse_empty()
         return torch.stack([self._output(point, batch, forward) for point in self.points]).mean(0)
 
     def members(self) -> list[Weights]:

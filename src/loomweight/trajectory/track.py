@@ -198,9 +198,12 @@ class Track(ABC):
         return {}
 
     def _ready(self) -> Mapping[str, Tensor]:
+        self._refuse_empty()
+        return self._read()
+
+    def _refuse_empty(self) -> None:
         if not self.count:
             raise TooFewSets(f"{type(self).__name__} has averaged nothing yet: call update() after a step of training, at the start given or later.")
-        return self._read()
 
     def _renew(self, data: Iterable[Any], forward: Forward) -> None:
         """In place: buffers hold copies now."""
