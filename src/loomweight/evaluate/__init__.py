@@ -1,6 +1,6 @@
 """Judge weights: barriers between sets, by layers, in a plane; flatness, similarity of layers, greedy selection, diversity, cost.
 
-It takes `loss(weights)` or `score(weights)`.
+It takes `loss(weights)` or `score(weights)`. Architectures: a table of trained ones to grade searches against.
 """
 
 from .apart import Apart as Apart
@@ -8,6 +8,9 @@ from .apart import apart as apart
 from .barrier import Barrier as Barrier
 from .barrier import barrier as barrier
 from .barrier import between as between
+from .cell import cell_string as cell_string
+from .cell import cell_values as cell_values
+from .cell_network import cell_network as cell_network
 from .cost import Cost as Cost
 from .cost import cost as cost
 from .diversity import Decomposition as Decomposition
@@ -26,6 +29,9 @@ from .greedy import greedy_soup as greedy_soup
 from .layerwise import Group as Group
 from .layerwise import Layerwise as Layerwise
 from .layerwise import layerwise as layerwise
+from .nasbench201 import CellCost as CellCost
+from .nasbench201 import NasBench201 as NasBench201
+from .nasbench201 import nasbench201 as nasbench201
 from .path_norm import path_norm as path_norm
 from .plane import Frame as Frame
 from .plane import Plane as Plane
