@@ -6,6 +6,14 @@ file that survives a kill. `simplex_grid` and `on_simplex` make weights that sum
 
 from .front import Direction as Direction
 from .front import front as front
+from .predict import Cell as Cell
+from .predict import GaussianEnsemble as GaussianEnsemble
+from .predict import GaussianProcess as GaussianProcess
+from .predict import Posterior as Posterior
+from .predict import Predictor as Predictor
+from .predict import Ranked as Ranked
+from .predict import Ridge as Ridge
+from .predict import soft_kendall as soft_kendall
 from .simplex import on_simplex as on_simplex
 from .simplex import simplex_grid as simplex_grid
 from .space import Choice as Choice

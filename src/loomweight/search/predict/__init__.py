@@ -1,0 +1,13 @@
+"""Predictors of what a configuration is worth, learned from a few that were measured.
+
+A predictor takes encoded configurations, a row each, and what they were worth; it knows no networks and no spaces.
+"""
+
+from .cell import Cell as Cell
+from .gaussian import GaussianProcess as GaussianProcess
+from .gaussian_ensemble import GaussianEnsemble as GaussianEnsemble
+from .kendall import soft_kendall as soft_kendall
+from .predictor import Posterior as Posterior
+from .predictor import Predictor as Predictor
+from .ranked import Ranked as Ranked
+from .ridge import Ridge as Ridge
