@@ -4,6 +4,11 @@ A `Study` proposes values from a `Space` and is told how good they were, in one 
 file that survives a kill. `simplex_grid` and `on_simplex` make weights that sum to 1, for sweeps and searches of mixtures.
 """
 
+from .choice import Choice as Choice
+from .choice import Ordered as Ordered
+from .dimension import Dimension as Dimension
+from .dimension import Float as Float
+from .dimension import Int as Int
 from .front import Direction as Direction
 from .front import front as front
 from .predict import Cell as Cell
@@ -16,10 +21,6 @@ from .predict import Ridge as Ridge
 from .predict import soft_kendall as soft_kendall
 from .simplex import on_simplex as on_simplex
 from .simplex import simplex_grid as simplex_grid
-from .space import Choice as Choice
-from .space import Dimension as Dimension
-from .space import Float as Float
-from .space import Int as Int
 from .space import Space as Space
 from .space import Values as Values
 from .study import Study as Study

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadParameter, MissingExtra, OutputError
+from .choice import Choice
+from .dimension import Float, Int
 from .front import Direction, front
-from .space import Choice, Float, Int, Space
+from .space import Space
 from .trial import Trial
 
 #: at most this many panels of parameters, or of pairs of objectives

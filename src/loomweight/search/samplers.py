@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import BadParameter, MissingExtra, unknown
-from .space import Int, Space
+from .choice import Ordered
+from .dimension import Int
+from .space import Space
 
 KINDS = ("auto", "cmaes", "tpe", "random", "nsga2")
 
@@ -31,7 +33,7 @@ def chosen(kind: str, space: Space, objectives: int) -> str:
         UnknownName: there is no such sampler.
         BadParameter: the sampler cannot search this space.
 
-    >>> from .space import Float
+    >>> from .dimension import Float
     >>> chosen("auto", Space({"weight": Float(0, 1)}), objectives=1)
     'cmaes'
     """
@@ -60,7 +62,7 @@ def sampler(kind: str, space: Space, seed: int, population: int | None) -> Any:
         return samplers.TPESampler(seed=seed)
     if kind == "nsga2":
         return samplers.NSGAIISampler(seed=seed, population_size=population or 20)
-    margin = any(isinstance(dimension, Int) for dimension in space.dimensions.values())
+    margin = any(isinstance(dimension, Int | Ordered) for dimension in space.dimensions.values())
     return samplers.CmaEsSampler(seed=seed, popsize=population, with_margin=margin, warn_independent_sampling=False)
 
 
