@@ -72,6 +72,10 @@ class MissingExtra(LoomweightError, ImportError):
     """An optional library is needed; the message gives the extra that installs it."""
 
 
+class WorkerDied(LoomweightError):
+    """A worker process ended before its task did; the message says what is known of it."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """The error for a name that does not exist, with the nearest ones and the whole list.
 

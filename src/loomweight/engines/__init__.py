@@ -11,6 +11,8 @@ from .allocator import keep_freed_blocks as keep_freed_blocks
 from .engine import Engine as Engine
 from .engine import current as current
 from .inline import Inline as Inline
+from .named import engine_named as engine_named
+from .ray import Ray as Ray
 from .threads import Threads as Threads
 
 keep_freed_blocks()

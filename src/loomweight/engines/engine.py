@@ -3,7 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar, Token
-from typing import Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from ..errors import LoomweightError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,12 +19,29 @@ class Engine(ABC):
     def map(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
         """Yield `function(task)` for each task, in the order of the tasks; the first error is raised and the rest is dropped."""
 
+    def attempt(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | LoomweightError]:
+        """As `map`, but a `LoomweightError` of one task is that task's result, and the others go on."""
+        return self.map(Guarded(function), tasks)
+
     def __enter__(self) -> Self:
         _tokens.append(_current.set(self))
         return self
 
     def __exit__(self, *error: object) -> None:
         _current.reset(_tokens.pop())
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A function that gives a `LoomweightError` back instead of raising it."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, task: Any) -> Any:
+        try:
+            return self.function(task)
+        except LoomweightError as error:
+            return error
 
 
 _current: ContextVar[Engine | None] = ContextVar("engine", default=None)
