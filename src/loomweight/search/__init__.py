@@ -11,9 +11,12 @@ from .dimension import Float as Float
 from .dimension import Int as Int
 from .front import Direction as Direction
 from .front import front as front
+from .predict import MLP as MLP
 from .predict import Cell as Cell
+from .predict import Forest as Forest
 from .predict import GaussianEnsemble as GaussianEnsemble
 from .predict import GaussianProcess as GaussianProcess
+from .predict import ParZC as ParZC
 from .predict import Posterior as Posterior
 from .predict import Predictor as Predictor
 from .predict import Ranked as Ranked

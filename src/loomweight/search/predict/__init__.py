@@ -4,9 +4,12 @@ A predictor takes encoded configurations, a row each, and what they were worth; 
 """
 
 from .cell import Cell as Cell
+from .forest import Forest as Forest
 from .gaussian import GaussianProcess as GaussianProcess
 from .gaussian_ensemble import GaussianEnsemble as GaussianEnsemble
 from .kendall import soft_kendall as soft_kendall
+from .mlp import MLP as MLP
+from .parzc import ParZC as ParZC
 from .predictor import Posterior as Posterior
 from .predictor import Predictor as Predictor
 from .ranked import Ranked as Ranked
