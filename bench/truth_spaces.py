@@ -11,7 +11,7 @@ A configuration is a plain dict; `TRUTHS[name].network(configuration)` makes the
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ import torch
 from apart_models import Block, Split
 from torch import Tensor, nn
 
-from loomweight.search import Choice, Space
+from loomweight.search import Choice, Ordered, Space
 from loomweight.search.space import Values
 
 #: residual channels of both stages of "blocks"
@@ -32,11 +32,11 @@ WIDTHS = (8, 8, 8, 8, 16, 16, 16, 32, 32, 32)
 
 BLOCKS = Space(
     {
-        "stem_width": Choice((1, 8)),
-        "kernel1": Choice((1, 3, 5)),
-        "depth1": Choice((1, 2)),
-        "width2": Choice((8, 32)),
-        "kernel2": Choice((3, 5)),
+        "stem_width": Ordered((1, 8)),
+        "kernel1": Ordered((1, 3, 5)),
+        "depth1": Ordered((1, 2)),
+        "width2": Ordered((8, 32)),
+        "kernel2": Ordered((3, 5)),
     }
 )
 POOLING = Space({"pools": Choice(tuple(f"{first}-{second}" for first, second in combinations(range(1, len(WIDTHS)), 2)))})
@@ -126,8 +126,7 @@ class Truth(NamedTuple):
 
     def architectures(self) -> list[Values]:
         """Every configuration, in the order of the table."""
-        options = [dimension.options for dimension in self.space.dimensions.values() if isinstance(dimension, Choice)]
-        return [dict(zip(self.space.names, chosen, strict=True)) for chosen in product(*options)]
+        return list(self.space.enumerate())
 
     def largest(self) -> nn.Module:
         """The network of the last option everywhere, which holds the others."""
