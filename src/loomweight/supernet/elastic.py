@@ -1,0 +1,348 @@
+"""`elastic(model, space, example_inputs)`: a model that holds all its subnets, and is one of them at a time."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from ..derive import fold
+from ..errors import BadParameter, NamesDiffer, ShapesDiffer
+from ..search import Space
+from ..weights.axes import Axes
+from ..weights.axes import axes as traced_axes
+from ..weights.axes.find import arguments
+from ..weights.names import listed
+from .attention import tightened
+from .compile import Compiled, compiled
+from .cost import Cost, flops_of, latency_of
+from .guard import guard
+from .resize import resized
+from .settle import settled
+from .slots import Slot, slots_of
+from .space_table import SpaceTable
+from .statistics import Batches, Statistics
+from .stored import Stored
+
+Values = dict[str, Any]
+
+
+def elastic(
+    model: nn.Module,
+    space: SpaceTable | str | Path | Mapping[str, Any],
+    example_inputs: Any,
+    *,
+    outputs: Callable[[Any], Any] | None = None,
+    axes: Axes | None = None,
+) -> "Elastic":
+    """Make a model elastic: what the space names may vary, and one set of weights serves every choice.
+
+    The model is not rewritten: it is traced on the example to see which axes of which tensors carry the same units, and its modules
+    then use views of its own tensors. At the largest choice it is the plain model, with its own parameters.
+
+    Args:
+        model: any module; from now on it belongs to the elastic model.
+        space: a table, a line for each thing that may vary, as text, as a file or as plain data: `SpaceTable.of`.
+        example_inputs: a tensor, a tuple of inputs, or a dict of keyword arguments: what the model takes.
+        outputs: what of the model's output counts, `lambda out: out.logits`; units that the rest of it shows could not vary.
+        axes: a table of axes written by hand, instead of tracing.
+
+    Returns:
+        The elastic model, its largest subnet chosen.
+
+    Raises:
+        UnknownName: a line names no kind, no layer.
+        BadParameter: values do not fit a layer, units may not vary, or the smallest subnet does not run on the example.
+
+    >>> net = elastic(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "width 0 : 2 4 8", torch.zeros(1, 4))
+    >>> net.space.count(), net.min(), net.cost(net.min()).params
+    (3, {'width 0': 2}, 16)
+    >>> net.select({"width 0": 2})(torch.zeros(1, 4)).shape
+    torch.Size([1, 2])
+    """
+    args, kwargs = arguments(example_inputs, None)
+    table = SpaceTable.of(space)
+    found = axes if axes is not None else traced_axes(model, args, kwargs, outputs=outputs)
+    net = Elastic(model, table, compiled(model, table, found), (args, kwargs))
+    net._settle()
+    return net
+
+
+class Elastic(nn.Module):
+    """A model with a choice; made by `elastic`.
+
+    `parameters()` and `state_dict()` are those of the whole model whatever is chosen, by its own names. Train it with
+    `SubnetOptimizer`, which steps on what the chosen subnets used and on nothing else.
+    """
+
+    def __init__(self, model: nn.Module, table: SpaceTable, made: Compiled, example: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+        super().__init__()
+        self.model = model
+        self.table, self.space = table, made.space
+        self._made, self._example = made, example
+        self._resolution = made.resolution
+        self._by_field = _by_field(made.slots, self.space)
+        self._values = self.max()
+        self._key = tuple(self._values.values())
+        self._whole = self._key
+        self._costs: dict[Any, tuple[int, int, int]] = {}
+        self._versioned = list({id(one.tensor): one.tensor for one in made.stored.values()}.values())
+        self._statistics = Statistics(model, lambda: sum(tensor._version for tensor in self._versioned))
+        self.difference = 0.0
+        guard([one.tensor for one in made.stored.values() if isinstance(one.tensor, nn.Parameter)])
+
+    @property
+    def active(self) -> Values:
+        """The chosen configuration."""
+        return dict(self._values)
+
+    def max(self) -> Values:
+        """The largest configuration: the model as it was given."""
+        return {name: dimension.options[-1] for name, dimension in self.space.dimensions.items()}  # type: ignore[attr-defined]
+
+    def min(self) -> Values:
+        """The smallest configuration."""
+        return self.space.canonical({name: dimension.options[0] for name, dimension in self.space.dimensions.items()})  # type: ignore[attr-defined]
+
+    def sample(self, seed: Any) -> Values:
+        """A random configuration, every field drawn by itself; a generator moves on, a number draws the same again."""
+        return self.space.sample(seed)
+
+    def select(self, values: Mapping[str, Any]) -> Self:
+        """Choose a subnet; forward, backward and evaluation are its own from now on.
+
+        Raises:
+            UnknownName, BadParameter: not a configuration of the space; the message names the field and what it may be.
+        """
+        self._put(self.space.canonical(values))
+        return self
+
+    @contextmanager
+    def selected(self, values: Mapping[str, Any]) -> Iterator[Self]:
+        """Choose a subnet for a while."""
+        before = self._values
+        self.select(values)
+        try:
+            yield self
+        finally:
+            self._put(before)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The chosen subnet's output."""
+        if self._resolution:
+            args, kwargs = resized(args, kwargs, self._values[self._resolution])
+        if not self.training:
+            self._statistics.put(self._key, whole=self._key == self._whole, run=self._run)
+        return self.model(*args, **kwargs)
+
+    def calibrate(self, batches: Batches, count: int | None = None) -> Self:
+        """Give the batches from which BatchNorm statistics are computed when a subnet is first evaluated, and again when weights changed.
+
+        Args:
+            batches: inputs, or (inputs, labels), a loader or a function that returns one; they are kept.
+            count: how many of them; None for all.
+        """
+        self._statistics.calibrate(batches, count)
+        return self
+
+    def export(self, values: Mapping[str, Any], *, tolerance: float = 1e-5) -> nn.Module:
+        """A plain module of one subnet: own memory, exactly its bytes, no trace of the supernet, which stays as it is.
+
+        It is compared with the chosen subnet on the example inputs; `difference` of this model then says the largest difference.
+
+        Args:
+            values: the configuration.
+            tolerance: of the largest difference, relative to the largest output.
+
+        Raises:
+            BadParameter: the exported module computes something else.
+        """
+        from .export import differs
+
+        with self.selected(values), self._evaluating():
+            self._statistics.put(self._key, whole=self._key == self._whole, run=self._run)
+            plain = fold(self.model).train(self.training)
+            tightened(plain)
+            self.difference = differs(self._run, plain, self._prepared())
+        if not self.difference <= tolerance:
+            raise BadParameter(f"the exported module differs from the subnet by {self.difference:.3g} of the largest output; this should not be.")
+        return plain
+
+    def cost(self, values: Mapping[str, Any] | None = None) -> Cost:
+        """Parameters, operations, bytes and, when asked for, latency of a subnet (None: the chosen one) on the example inputs."""
+        chosen = self.space.canonical(self._values if values is None else values)
+        key = tuple(chosen.values())
+        if key not in self._costs:
+            with self.selected(chosen), self._evaluating():
+                args, kwargs = self._prepared()
+                flops = flops_of(self.model, args, kwargs)
+                tensors = self._used()
+                params = sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
+                self._costs[key] = params, flops, sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return Cost(*self._costs[key], measure=lambda: self._latency(chosen))
+
+    def stored(self) -> dict[str, Stored]:
+        """Every tensor of the whole model by its name."""
+        return self._made.stored
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
+        """Parameters of the whole model, whatever is chosen."""
+        seen: set[int] = set()
+        for name, one in self._made.stored.items():
+            if isinstance(one.tensor, nn.Parameter) and not (remove_duplicate and id(one) in seen):
+                seen.add(id(one))
+                yield (f"{prefix}.{name}" if prefix else name), one.tensor
+
+    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:  # type: ignore[override]
+        """Tensors of the whole model by the plain model's names, whatever is chosen."""
+        found = {} if destination is None else destination
+        found.update({prefix + name: one.tensor if keep_vars else one.tensor.detach() for name, one in self._made.stored.items()})
+        return found
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Copy tensors of the whole model in; names and shapes must be those of `state_dict()`."""
+        if assign or not strict:
+            raise BadParameter("an elastic model copies a whole state: call load_state_dict(state) without `assign` and with `strict`.")
+        mine = self._made.stored
+        if missing := [*(name for name in mine if name not in state_dict), *(name for name in state_dict if name not in mine)]:
+            raise NamesDiffer(f"the state does not fit the elastic model: {listed(missing)} in one of them only.")
+        for name, tensor in state_dict.items():
+            if tensor.shape != mine[name].tensor.shape:
+                raise ShapesDiffer(f"{name} has shape {tuple(tensor.shape)} in the state, {tuple(mine[name].tensor.shape)} in the model.")
+        with torch.no_grad():
+            for name, tensor in state_dict.items():
+                mine[name].tensor.copy_(tensor)
+        return nn.modules.module._IncompatibleKeys([], [])
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of all subnets."""
+        for one in self._made.stored.values():
+            one.clear(set_to_none)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode, as of any module; blocks that are not chosen follow."""
+        self._statistics.leave()
+        with self.selected(self.max()):
+            return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        chosen = self._values
+        self._put(self.max())
+        super()._apply(fn, recurse)
+        self._example = tree_map(lambda leaf: _moved(leaf, fn), self._example)
+        for slot in self._made.slots:
+            slot.met.clear()
+        self._renew()
+        self._put(chosen)
+        return self
+
+    def _renew(self) -> None:
+        """Buffers may be new tensors; leaves are views of memory that is no longer used."""
+        whole = {name: tensor for name, tensor in self.model.named_buffers(remove_duplicate=False)}
+        for name, one in self._made.stored.items():
+            one.tensor = whole.get(name, one.tensor)
+            one.forget()
+        self._versioned = list({id(one.tensor): one.tensor for one in self._made.stored.values()}.values())
+
+    def _put(self, values: Values) -> None:
+        self._statistics.leave()
+        before = self._values
+        if values is not before:
+            for slot in self._touched(before, values):
+                slot.apply(values)
+            self._values = values
+            self._key = tuple(values.values())
+
+    def _touched(self, before: Values, after: Values) -> Iterator[Slot]:
+        seen: set[int] = set()
+        for name, value in after.items():
+            if before[name] != value:
+                for slot in self._by_field[name]:
+                    if id(slot) not in seen:
+                        seen.add(id(slot))
+                        yield slot
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        if self._resolution:
+            args, kwargs = resized(args, kwargs, self._values[self._resolution])
+        return self.model(*args, **kwargs)
+
+    def _prepared(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = self._example
+        return resized(args, kwargs, self._values[self._resolution]) if self._resolution else (args, kwargs)
+
+    def _latency(self, values: Values) -> float:
+        with self.selected(values), self._evaluating():
+            args, kwargs = self._prepared()
+            return latency_of(lambda: self.model(*args, **kwargs), next(self.parameters()).device)
+
+    def _used(self) -> list[Tensor]:
+        """Tensors of the chosen subnet, each once."""
+        from ..derive.derive import derived_of
+
+        found: dict[int, Tensor] = {}
+        for module in self.model.modules():
+            for leaf, how in derived_of(module).items():
+                key = id(how)
+                found[key] = nn.Parameter(getattr(module, leaf).detach(), requires_grad=False)
+        inside = {id(tensor) for module in self.model.modules() for how in derived_of(module).values() for tensor in how.parameters()}
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            if id(tensor) not in inside:
+                found[id(tensor)] = tensor
+        return list(found.values())
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        modes = [(module, module.training) for module in self.modules()]
+        for module, _ in modes:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def _settle(self) -> None:
+        """Decide on attributes, and prove on the example that the smallest, the largest and some other subnets run."""
+        made = self._made
+        probes = [self.min(), *(self.space.sample(seed) for seed in range(2))]
+
+        def runs(changes: list[Any]) -> str:
+            self._put(self.max())
+            slots = slots_of([change for slot in made.slots for change in slot.changes] + changes)
+            self._by_field = _by_field(slots, self.space)
+            problem = next((why for values in probes if (why := self._fails(values))), "")
+            self._put(self.max())
+            return problem
+
+        changes = settled(made.guesses, runs)
+        made.slots = slots_of([change for slot in made.slots for change in slot.changes] + changes)
+        made.guesses = []
+        self._by_field = _by_field(made.slots, self.space)
+
+    def _fails(self, values: Values) -> str:
+        """Why a subnet does not run, or ""."""
+        self._put(self.space.canonical(values))
+        try:
+            with self._evaluating(), torch.no_grad():
+                self._run(*self._example[0], **self._example[1])
+        except Exception as error:  # noqa: BLE001  whatever a user's model raises is told to the user
+            chosen = ", ".join(f"{name} = {value}" for name, value in self._values.items())
+            return f"the subnet {{{chosen}}} does not run on the example: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return ""
+
+
+def _by_field(slots: list[Slot], space: Space) -> dict[str, list[Slot]]:
+    found: dict[str, list[Slot]] = {name: [] for name in space.names}
+    for slot in slots:
+        for name in slot.fields:
+            found[name].append(slot)
+    return found
+
+
+def _moved(leaf: Any, fn: Callable[[Tensor], Tensor]) -> Any:
+    """Example inputs go where the model goes; whole numbers keep their type."""
+    return fn(leaf) if isinstance(leaf, Tensor) else leaf

@@ -1,0 +1,37 @@
+"""A plain optimizer on the parameters of an elastic model would not see the gradients of subnets: it is told so."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from ..errors import BadParameter
+
+_MARK = "_loomweight_elastic"
+_registered: list[Any] = []
+
+
+def guard(tensors: Iterable[Tensor]) -> None:
+    """Mark parameters that only `SubnetOptimizer` may step on."""
+    for tensor in tensors:
+        setattr(tensor, _MARK, True)
+    if not _registered:
+        _registered.append(register_optimizer_step_pre_hook(_refuse))
+
+
+class Allowed:
+    """While `SubnetOptimizer` steps."""
+
+    now = False
+
+
+def _refuse(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    if Allowed.now:
+        return
+    if any(hasattr(group["params"][0], _MARK) for group in optimizer.param_groups if group["params"]):
+        raise BadParameter(
+            f"{type(optimizer).__name__} holds parameters of an elastic model and would miss the gradients of its subnets; "
+            "step with lw.supernet.SubnetOptimizer(net, optimizer)."
+        )

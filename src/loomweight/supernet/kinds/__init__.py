@@ -1,0 +1,24 @@
+"""Kinds of what may vary: the first word of a line of a space. A file each; a kind adds fields and changes to a draft."""
+
+from collections.abc import Callable, Mapping
+
+from ..draft import Draft
+from ..space_table import Line
+from .depth import depth
+from .heads import head_size, heads, queries
+from .kernel import kernel
+from .resolution import resolution
+from .stride import stride
+from .width import width
+
+KINDS: Mapping[str, Callable[[Draft, Line], None]] = {
+    "width": width,
+    "embedding": width,
+    "heads": heads,
+    "queries": queries,
+    "head_size": head_size,
+    "depth": depth,
+    "kernel": kernel,
+    "stride": stride,
+    "resolution": resolution,
+}

@@ -1,0 +1,62 @@
+"""width: how many units of a layer, of a residual stream, of an embedding are used."""
+
+from collections.abc import Iterator, Mapping
+
+from torch import nn
+
+from ...errors import BadParameter
+from ...weights.axes import Axes
+from ..draft import Draft, sizes_in
+from ..space_table import Line
+
+#: last words of the names of spaces inside attention
+INSIDE = ("heads", "queries", "dims", "values")
+
+
+def width(draft: Draft, line: Line) -> None:
+    """`width features.* : 16 32`: units that a layer makes, by the layer's name; layers that make the same units vary together.
+
+    A pattern names the first layer of those that make the units, or what it lies in; a name without a pattern may be any of them.
+    """
+    labels = {label(space, draft.model): space for space in draft.axes.spaces if space.rpartition(".")[2] not in INSIDE}
+    makers = _makers(draft, labels)
+    exact = {line.where: makers[line.where]} if line.where in makers else {}
+    matched = exact or {name: labels[name] for name in draft.found(line, labels, "width that may vary (see `loomweight axes`)")}
+    for name, space in matched.items():
+        if space in draft.spaces:
+            raise BadParameter(f"{line.label}: the units of {name} vary already as {draft.spaces[space]!r}.")
+    told = [
+        (label(space, draft.model), sizes_in(line, name, draft.axes.spaces[space].size), homes(draft.axes, space)) for name, space in matched.items()
+    ]
+    for space, field in zip(matched.values(), draft.add(line, told), strict=True):
+        draft.spaces[space] = field
+
+
+def _makers(draft: Draft, labels: Mapping[str, str]) -> dict[str, str]:
+    """Module -> the space of its outputs."""
+    found = dict(labels)
+    modules = dict(draft.model.named_modules())
+    for tensor, layout in draft.axes.layouts.items():
+        name = tensor.rpartition(".")[0]
+        makes = len(layout.axes) - 1 if isinstance(modules.get(name), nn.Embedding) else next((i for i in range(len(layout.axes)) if i != layout.consumed), 0)
+        axis = layout.axes[makes] if layout.axes else ()
+        units = axis[0][0] if len(axis) == 1 and axis[0] else None
+        if isinstance(units, str) and units in labels.values():
+            found.setdefault(name, units)
+    return found
+
+
+def label(space: str, model: nn.Module) -> str:
+    """The name of a space as that of the module that makes it."""
+    short = space.removeprefix("layer.")
+    return short if short in dict(model.named_modules()) else space
+
+
+def homes(axes: Axes, space: str) -> list[str]:
+    """Modules whose tensors carry a space."""
+    return list(dict.fromkeys(_modules(axes, space)))
+
+
+def _modules(axes: Axes, space: str) -> Iterator[str]:
+    for use in axes.uses(space):
+        yield use.tensor.rpartition(".")[0]

@@ -1,0 +1,181 @@
+"""An optimizer that pays for what was used: a step touches the entries of the subnets that ran, and no others."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import BadParameter
+from .elastic import Elastic
+from .guard import Allowed
+from .stored import Leaf, Stored
+
+#: their state of entries that were never used is not zero, or is not kept entry by entry
+_REFUSED = ("LBFGS", "Rprop", "SparseAdam", "Adafactor", "Muon", "ASGD")
+
+
+class SubnetOptimizer(torch.optim.Optimizer):
+    """Steps an optimizer of torch on the parts of an elastic model that were used since gradients were cleared.
+
+    Entries outside them keep their values, their momentum and their weight: nothing decays, nothing drifts. State is kept for the
+    whole tensors and read through the same views. Adam's count of steps is one for each tensor, as it is without us.
+
+    Args:
+        net: the elastic model.
+        optimizer: any of torch's that works entry by entry, made with `net.parameters()` or groups of them; its groups are shared, so
+            learning rate schedules work on either of the two.
+
+    Raises:
+        BadParameter: the optimizer does not work entry by entry, or holds other parameters.
+
+    >>> from torch import nn
+    >>> from loomweight.supernet import elastic
+    >>> net = elastic(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "width 0 : 2 8", torch.zeros(1, 4))
+    >>> optimizer = SubnetOptimizer(net, torch.optim.AdamW(net.parameters(), lr=0.1))
+    >>> before = net.state_dict()["0.weight"].clone()
+    >>> net.select(net.min())(torch.ones(1, 4)).sum().backward()
+    >>> optimizer.step()
+    >>> changed = (net.state_dict()["0.weight"] != before).any(1)
+    >>> bool(changed[2:].any())
+    False
+    """
+
+    def __init__(self, net: Elastic, optimizer: torch.optim.Optimizer) -> None:
+        if type(optimizer).__name__ in _REFUSED:
+            raise BadParameter(f"{type(optimizer).__name__} does not work entry by entry; use SGD, Adam, AdamW, NAdam, RAdam, RMSprop, Adagrad or Adadelta.")
+        self.net, self.inner = net, optimizer
+        self._stored = {id(one.tensor): one for one in net.stored().values()}
+        self._views: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
+        if foreign := [p for group in optimizer.param_groups for p in group["params"] if id(p) not in self._stored]:
+            raise BadParameter(f"the optimizer holds {len(foreign)} parameters that are not the elastic model's; give them an optimizer of their own.")
+        self.defaults = optimizer.defaults
+        self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks = {}, {}  # type: ignore[assignment]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The groups of the optimizer."""
+        return self.inner.param_groups
+
+    @property
+    def state(self) -> Any:  # type: ignore[override]
+        """The state of the optimizer, by whole parameter."""
+        return self.inner.state
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step on everything that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        groups = self.inner.param_groups
+        whole = [group["params"] for group in groups]
+        lent: list[tuple[Leaf, Any]] = []
+        Allowed.now = True
+        try:
+            for group in groups:
+                leaves = [leaf for tensor in group["params"] if tensor.requires_grad for leaf in united(self._stored[id(tensor)])]
+                lent += [(leaf, self._lend(leaf)) for leaf in leaves if leaf.part is not None]
+                group["params"] = [leaf.tensor for leaf in leaves]
+            self.inner.step()
+        finally:
+            Allowed.now = False
+            for group, params in zip(groups, whole, strict=True):
+                group["params"] = params
+            for leaf, before in lent:
+                self._take_back(leaf, before)
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of all subnets."""
+        for one in self._stored.values():
+            one.clear(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the optimizer: state of whole tensors."""
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Into the optimizer."""
+        self.inner.load_state_dict(state_dict)
+        self._views.clear()
+
+    def __repr__(self) -> str:
+        return f"SubnetOptimizer({self.inner!r})"
+
+    def _lend(self, leaf: Leaf) -> dict[str, Any]:
+        """State of a leaf: views of the whole tensor's state; numbers are copied, for several leaves may share them."""
+        whole = self.inner.state.get(leaf.stored.tensor, {})
+        made = {key: self._seen(leaf, key, value) for key, value in whole.items()}
+        if made:
+            self.inner.state[leaf.tensor] = made
+        return made
+
+    def _seen(self, leaf: Leaf, key: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if value.shape != leaf.stored.tensor.shape or value.ndim == 0:
+            return value.clone()
+        known = self._views.setdefault(id(leaf), {})
+        if key not in known or known[key][0] is not value:
+            known[key] = (value, leaf.view(value))
+        return known[key][1]
+
+    def _take_back(self, leaf: Leaf, before: dict[str, Any]) -> None:
+        state = self.inner.state.pop(leaf.tensor, None)
+        if not state:
+            return
+        whole = self.inner.state[leaf.stored.tensor]
+        for key, value in state.items():
+            if value is before.get(key) and isinstance(value, Tensor) and value.ndim:
+                continue
+            if not isinstance(value, Tensor) or value.ndim == 0:
+                whole[key] = value
+            elif value.shape == leaf.tensor.shape:
+                full = whole.get(key)
+                if full is None:
+                    full = whole[key] = torch.zeros_like(leaf.stored.tensor, dtype=value.dtype)
+                leaf.view(full).copy_(value)
+            else:
+                kind = type(self.inner).__name__
+                raise BadParameter(f"{kind} keeps {key!r} of shape {tuple(value.shape)} for a part of shape {tuple(leaf.tensor.shape)}: not entry by entry.")
+
+
+def united(stored: Stored) -> Iterator[Leaf]:
+    """Leaves with gradients that do not overlap; those inside others are added to them.
+
+    Leaves that overlap without one holding the other are added up in a gradient of the whole tensor.
+    """
+    leaves = list(stored.with_gradient())
+    if len(leaves) < 2:
+        yield from leaves
+        return
+    leaves.sort(key=lambda leaf: leaf.tensor.numel(), reverse=True)
+    kept: list[Leaf] = []
+    for leaf in leaves:
+        home = next((other for other in kept if other.covers(leaf)), None)
+        if home is None and any(_overlap(other, leaf) for other in kept):
+            kept = [_in_whole(stored, kept)]
+            home = kept[0]
+        if home is None:
+            kept.append(leaf)
+        else:
+            home.inside(home.tensor.grad, leaf).add_(leaf.tensor.grad)  # type: ignore[arg-type]
+            leaf.tensor.grad = None
+    yield from kept
+
+
+def _overlap(a: Leaf, b: Leaf) -> bool:
+    if a.part is not b.part:
+        return a.part is None or b.part is None
+    return all(x[0] < y[1] and y[0] < x[1] for x, y in zip(a.region, b.region, strict=True))
+
+
+def _in_whole(stored: Stored, leaves: list[Leaf]) -> Leaf:
+    total = torch.zeros_like(stored.tensor)
+    for leaf in leaves:
+        leaf.view(total).add_(leaf.tensor.grad)  # type: ignore[arg-type]
+        leaf.tensor.grad = None
+    stored.whole.tensor.grad = total
+    return stored.whole
