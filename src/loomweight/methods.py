@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from types import ModuleType
 
-from . import align, edits, evaluate, evidence, merge, rules, search, trajectory
+from . import align, derive, edits, evaluate, evidence, merge, rules, search, supernet, trajectory
 from .edits import Edit
 from .errors import unknown
 from .rules import Rule, Running
 from .trajectory import Track
 
-PACKAGES: tuple[ModuleType, ...] = (edits, rules, align, evidence, evaluate, search, trajectory, merge)
+PACKAGES: tuple[ModuleType, ...] = (edits, rules, derive, align, evidence, evaluate, search, trajectory, supernet, merge)
 
 _PAPERS = re.compile(r"^(?:Papers?|Source):(.*?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 _PART = re.compile(r"^Part of: (\w+)\.?$", re.MULTILINE)
@@ -87,14 +87,22 @@ def _exported(package: ModuleType) -> Iterator[Method]:
             yield Method(snake(name), package.__name__.rpartition(".")[2], kind, doc.partition("\n")[0], papers, _needs(thing), _parameters(thing), doc)
 
 
-_KINDS = {"align": "alignment", "evidence": "evidence", "evaluate": "evaluation", "merge": "workflow", "trajectory": "trajectory"}
+_KINDS = {
+    "align": "alignment",
+    "derive": "derivation",
+    "evidence": "evidence",
+    "evaluate": "evaluation",
+    "merge": "workflow",
+    "supernet": "supernet",
+    "trajectory": "trajectory",
+}
 _BASES: dict[type, str] = {Edit: "edit", Rule: "rule", Running: "running rule", Track: "average"}
 
 
 def _kind(thing: object, package: ModuleType) -> str | None:
     if inspect.isclass(thing):
         kinds = (kind for base, kind in _BASES.items() if issubclass(thing, base))
-        return next(kinds, "workflow" if package in (merge, search, trajectory) else None)
+        return next(kinds, _KINDS.get(package.__name__.rpartition(".")[2], "workflow") if package in (derive, supernet, merge, search, trajectory) else None)
     if not inspect.isfunction(thing):
         return None
     return "recipe" if _returns(thing, Rule) else _KINDS.get(package.__name__.rpartition(".")[2], "function")

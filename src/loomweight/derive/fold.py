@@ -45,9 +45,10 @@ def _value(module: nn.Module, leaf: str, made: dict[tuple[int, str], Tensor]) ->
     """What is used there, computed once however many places repeat it."""
     key = (id(module), leaf)
     if key not in made:
-        how = derived_of(module)[leaf] if leaf in derived_of(module) else None
+        holder = derived_of(module)
+        how = holder[leaf] if leaf in holder else None  # noqa: SIM401  a ModuleDict has no get
         source = getattr(how, "reads", None)
-        made[key] = _value(*source, made) if source else getattr(module, leaf)
+        made[key] = _value(source[0], source[1], made) if source else getattr(module, leaf)
     return made[key]
 
 

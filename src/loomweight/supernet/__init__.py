@@ -1,10 +1,10 @@
 """One set of weights that holds a thousand networks: declare what may vary, train once, pick, prove and ship a plain network.
 
-    net = elastic(model, "width features.* : 16 32 64", example)      # no rewrite of the model
-    optimizer = SubnetOptimizer(net, torch.optim.AdamW(net.parameters(), lr=1e-3))
-    net.select(net.sample(seed))                                      # train subnets in turn
-    net.calibrate(batches)                                            # BatchNorm of each subnet, when it is first evaluated
-    plain = net.export(net.min())                                     # an ordinary module with its own memory
+net = elastic(model, "width features.* : 16 32 64", example)      # no rewrite of the model
+optimizer = SubnetOptimizer(net, torch.optim.AdamW(net.parameters(), lr=1e-3))
+net.select(net.sample(seed))                                      # train subnets in turn
+net.calibrate(batches)                                            # BatchNorm of each subnet, when it is first evaluated
+plain = net.export(net.min())                                     # an ordinary module with its own memory
 """
 
 from .cost import Cost as Cost

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ..weights.axes import Axes
 
@@ -37,11 +37,11 @@ class Attention(nn.MultiheadAttention):
         if need_weights:
             scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
             weights = (scores if mask is None else scores + mask).softmax(-1)
-            out = F.dropout(weights, dropout) @ v
+            out = functional.dropout(weights, dropout) @ v
             weights = weights.mean(1) if average_attn_weights else weights
             weights = weights if batched else weights.squeeze(0)
         else:
-            out = F.scaled_dot_product_attention(q, k, v, mask, dropout)
+            out = functional.scaled_dot_product_attention(q, k, v, mask, dropout)
         out = self.out_proj(out.transpose(1, 2).flatten(2))
         return (out if batched and first else out.transpose(0, 1) if batched else out.squeeze(0)), weights
 
@@ -49,7 +49,7 @@ class Attention(nn.MultiheadAttention):
         biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         separate = self.in_proj_weight is None
         weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight) if separate else self.in_proj_weight.chunk(3)
-        made = [F.linear(x, weight, bias) for x, weight, bias in zip((q, k, v), weights, biases, strict=True)]
+        made = [functional.linear(x, weight, bias) for x, weight, bias in zip((q, k, v), weights, biases, strict=True)]
         return made[0], made[1], made[2]
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -89,9 +89,9 @@ def loosened(model: nn.Module, axes: Axes, varying: Any) -> list[Attention]:
 def tightened(model: nn.Module) -> None:
     """Give attention whose heads fill its width torch's own class again."""
     for module in model.modules():
-        if type(module) is Attention and module.in_proj_weight is not None and module.in_proj_weight.shape[0] == 3 * module.in_proj_weight.shape[1]:
+        if isinstance(module, Attention) and module.in_proj_weight is not None and module.in_proj_weight.shape[0] == 3 * module.in_proj_weight.shape[1]:
             width = module.in_proj_weight.shape[1]
-            module.__class__ = nn.MultiheadAttention
+            module.__class__ = nn.MultiheadAttention  # type: ignore[assignment]
             module._qkv_same_embed_dim = True
             module.embed_dim = module.kdim = module.vdim = width
             module.head_dim = width // module.num_heads

@@ -26,8 +26,6 @@ _KNOWN: dict[type, dict[str, tuple[str, int]]] = {
 _OF_SIZES = ("size", "dim", "head", "width", "channel", "feature", "num", "group", "rep", "embed", "hidden", "inner", "scal", "planes", "units")
 _SKIPPED = ("training", "_is_full_backward_hook")
 
-Found = tuple[nn.Module, str, list[Size]]
-
 
 def known(name: str, module: nn.Module, axes: Axes, size: Callable[[Axis], Size]) -> Iterator[tuple[str, Callable[[Mapping[str, Any]], Any], Size]]:
     """(attribute, how it follows from values, the size behind it) of torch's own layers."""
@@ -41,19 +39,28 @@ def known(name: str, module: nn.Module, axes: Axes, size: Callable[[Axis], Size]
             for attribute, (tensor, axis) in attributes.items():
                 if (found := of(tensor, axis)) and hasattr(module, attribute):
                     yield attribute, found, found
-    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
-        found = [of("weight", axis) for axis in range(len(module.normalized_shape))]
-        for part in found:
-            if part:
-                yield "normalized_shape", lambda values: tuple(p(values) for p in found if p), part
-    if isinstance(module, nn.modules.conv._ConvNd):
-        yield from _convolution(module, of)
-    if isinstance(module, nn.GroupNorm) and (found := of("weight", 0)):
+    for kind, special in _SPECIAL.items():
+        if isinstance(module, kind):
+            yield from special(module, of)
+
+
+Known = Iterator[tuple[str, Callable[[Mapping[str, Any]], Any], Size]]
+Of = Callable[[str, int], Size | None]
+
+
+def _norm(module: Any, of: Of) -> Known:
+    lengths = [found for axis in range(len(module.normalized_shape)) if (found := of("weight", axis))]
+    for length in lengths:
+        yield "normalized_shape", lambda values: tuple(each(values) for each in lengths), length
+
+
+def _group_norm(module: Any, of: Of) -> Known:
+    if found := of("weight", 0):
         groups = _leading(found, module.num_groups)
         yield "num_groups", groups, groups
 
 
-def _convolution(layer: Any, of: Callable[[str, int], Size | None]) -> Iterator[tuple[str, Callable[[Mapping[str, Any]], Any], Size]]:
+def _convolution(layer: Any, of: Of) -> Known:
     first, second = of("weight", 0), of("weight", 1)
     if not (first and second):
         return
@@ -64,6 +71,14 @@ def _convolution(layer: Any, of: Callable[[str, int], Size | None]) -> Iterator[
     if layer.groups > 1:
         yield "groups", groups, groups
         yield joined, lambda values: second(values) * groups(values), groups
+
+
+_SPECIAL: dict[Any, Callable[[Any, Of], Known]] = {
+    nn.LayerNorm: _norm,
+    nn.RMSNorm: _norm,
+    nn.GroupNorm: _group_norm,
+    nn.modules.conv._ConvNd: _convolution,
+}
 
 
 def _leading(axis: Size, count: int) -> Size:
@@ -99,8 +114,22 @@ def candidates(name: str, module: nn.Module, axes: Axes, size: Callable[[Axis], 
             yield key, sorted([*dict.fromkeys(fitting), *stays], key=lambda found: _unlikely(key, found))
 
 
-def follows(size: Size, value: float) -> Callable[[Mapping[str, Any]], Any]:
+def of_bare_norm(name: str, module: nn.Module, axes: Axes, size: Callable[[Axis], Size]) -> Iterator[tuple[str, list[Size | None]]]:
+    """(attribute, sizes) of a norm without weights, from the tensors beside it."""
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.weight is None and len(module.normalized_shape) == 1:
+        beside, found = name, list[Size | None]()
+        while beside and not found:
+            beside = beside.rpartition(".")[0]
+            pool = (s for several in _pools(beside, axes, size) for s in several)
+            found = [s for s in dict.fromkeys(pool) if _full(s) == module.normalized_shape[0] and s.fields]
+        if found:
+            yield "normalized_shape", [*found, None]
+
+
+def follows(size: Size, value: Any) -> Callable[[Mapping[str, Any]], Any]:
     """The attribute as a function of values: the size, or one over its root, the scale of attention."""
+    if isinstance(value, tuple):
+        return lambda values: (size(values),)
     return (lambda values: size(values) ** -0.5) if isinstance(value, float) else size
 
 

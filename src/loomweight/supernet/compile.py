@@ -11,7 +11,7 @@ from ..errors import BadParameter, unknown
 from ..search import Space
 from ..weights.axes import Axes
 from .attention import loosened
-from .attributes import candidates, known, torchs_own
+from .attributes import candidates, known, of_bare_norm, torchs_own
 from .draft import Draft
 from .kinds import KINDS
 from .parts import layout_of
@@ -32,6 +32,8 @@ class Compiled:
         stored: every tensor of the model by its name; names of one tensor share it.
         guesses: attributes whose size is not certain.
         resolution: the field of the input's size, or "".
+        axes: the table of the model.
+        spaces: space of units -> its field.
     """
 
     space: Space
@@ -39,6 +41,8 @@ class Compiled:
     stored: dict[str, Stored]
     guesses: list[Guess]
     resolution: str
+    axes: Axes
+    spaces: Mapping[str, str]
 
 
 def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
@@ -62,9 +66,10 @@ def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
     for name, module in model.named_modules():
         if torchs_own(module):
             changes += _known(name, module, axes, size)
+            guesses += [Guess(module, key, getattr(module, key), tuple(found)) for key, found in of_bare_norm(name, module, axes, size)]
         else:
             guesses += [Guess(module, key, getattr(module, key), tuple(found)) for key, found in candidates(name, module, axes, size)]
-    return Compiled(space, slots_of(changes), stored, guesses, draft.resolution)
+    return Compiled(space, slots_of(changes), stored, guesses, draft.resolution, axes, draft.spaces)
 
 
 def _known(name: str, module: nn.Module, axes: Axes, size: Any) -> Iterator[Change]:

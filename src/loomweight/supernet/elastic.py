@@ -20,6 +20,7 @@ from .attention import tightened
 from .compile import Compiled, compiled
 from .cost import Cost, flops_of, latency_of
 from .guard import guard
+from .proof import disproved
 from .resize import resized
 from .settle import settled
 from .slots import Slot, slots_of
@@ -67,7 +68,7 @@ def elastic(
     table = SpaceTable.of(space)
     found = axes if axes is not None else traced_axes(model, args, kwargs, outputs=outputs)
     net = Elastic(model, table, compiled(model, table, found), (args, kwargs))
-    net._settle()
+    net._settle(outputs)
     return net
 
 
@@ -241,7 +242,7 @@ class Elastic(nn.Module):
 
     def _renew(self) -> None:
         """Buffers may be new tensors; leaves are views of memory that is no longer used."""
-        whole = {name: tensor for name, tensor in self.model.named_buffers(remove_duplicate=False)}
+        whole = dict(self.model.named_buffers(remove_duplicate=False))
         for name, one in self._made.stored.items():
             one.tensor = whole.get(name, one.tensor)
             one.forget()
@@ -305,8 +306,8 @@ class Elastic(nn.Module):
             for module, mode in modes:
                 module.training = mode
 
-    def _settle(self) -> None:
-        """Decide on attributes, and prove on the example that the smallest, the largest and some other subnets run."""
+    def _settle(self, outputs: Callable[[Any], Any] | None) -> None:
+        """Decide on attributes; the smallest subnet and two others must run on the example, and the smallest must be proved."""
         made = self._made
         probes = [self.min(), *(self.space.sample(seed) for seed in range(2))]
 
@@ -314,7 +315,7 @@ class Elastic(nn.Module):
             self._put(self.max())
             slots = slots_of([change for slot in made.slots for change in slot.changes] + changes)
             self._by_field = _by_field(slots, self.space)
-            problem = next((why for values in probes if (why := self._fails(values))), "")
+            problem = next((why for values in probes if (why := self._fails(values))), "") or self._disproved(outputs)
             self._put(self.max())
             return problem
 
@@ -333,6 +334,12 @@ class Elastic(nn.Module):
             chosen = ", ".join(f"{name} = {value}" for name, value in self._values.items())
             return f"the subnet {{{chosen}}} does not run on the example: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return ""
+
+    def _disproved(self, outputs: Callable[[Any], Any] | None) -> str:
+        self._put(self.min())
+        plain = fold(self.model).eval()
+        tightened(plain)
+        return disproved(self._made.axes, self._made.spaces, self._values, plain, self._prepared(), outputs)
 
 
 def _by_field(slots: list[Slot], space: Space) -> dict[str, list[Slot]]:

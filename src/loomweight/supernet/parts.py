@@ -130,9 +130,7 @@ def layout_of(axes: Axes, tensor: str, fields: Mapping[str, str], windows: Mappi
         fields: space -> the field that says its size.
         windows: axis -> cut, for axes without units (those of a kernel).
     """
-    lines = [
-        [((0, windows[i].length), (windows[i],))] if i in windows else _line(axes, axis, fields) for i, axis in enumerate(axes.layouts[tensor].axes)
-    ]
+    lines = [[((0, windows[i].length), (windows[i],))] if i in windows else _line(axes, axis, fields) for i, axis in enumerate(axes.layouts[tensor].axes)]
     parts = [Part(tuple(block for block, _ in chosen), tuple(cuts for _, cuts in chosen)) for chosen in product(*lines)]
     return Layout(tuple(parts), tuple(len(line) for line in lines))
 

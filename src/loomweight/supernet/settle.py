@@ -22,7 +22,7 @@ class Guess:
 
     module: nn.Module
     key: str
-    value: float
+    value: Any
     sizes: tuple[Size | None, ...]
 
     @property

@@ -80,19 +80,20 @@ class SpaceTable:
             BrokenFile: the file cannot be read, or is no YAML.
             BadParameter: a line cannot be understood.
         """
-        if isinstance(source, SpaceTable):
-            return source
-        if isinstance(source, Mapping):
-            return SpaceTable(tuple(_from_data(source)))
-        if isinstance(source, Path) or ("\n" not in source and ":" not in source):
-            return _from_file(Path(source))
-        return SpaceTable(tuple(_from_text(source)))
+        match source:
+            case SpaceTable():
+                return source
+            case Mapping():
+                return SpaceTable(tuple(_from_data(source)))
+            case str() if "\n" in source or ":" in source:
+                return SpaceTable(tuple(_from_text(source)))
+        return _from_file(Path(source))
 
     def data(self) -> dict[str, Any]:
         """The table as plain data, for YAML and JSON."""
         found: dict[str, Any] = {}
         for line in self.lines:
-            extra = {word: True for word in line.words}
+            extra = dict.fromkeys(line.words, True)
             found.setdefault(line.kind, {})[line.where] = {"values": list(line.values), **extra} if extra else list(line.values)
         return found
 
@@ -141,7 +142,7 @@ def _line(kind: str, where: str, items: list[Any], number: int) -> Line:
 def _from_data(data: Mapping[str, Any]) -> list[Line]:
     lines = []
     for kind, places in data.items():
-        for where, told in (places.items() if isinstance(places, Mapping) else [("", places)]):
+        for where, told in places.items() if isinstance(places, Mapping) else [("", places)]:
             given = dict(told) if isinstance(told, Mapping) else {"values": told}
             values = given.pop("values", None)
             if not isinstance(values, list | tuple):

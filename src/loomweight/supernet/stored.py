@@ -76,7 +76,11 @@ class Stored:
         """The leaf of each part; where all are whole, the stored tensor alone."""
         assert self.layout is not None
         regions = [part.region(values) for part in self.layout.parts]
-        if all(end - begin == cut.length for part, region in zip(self.layout.parts, regions, strict=True) for cut, (begin, end) in zip(part.flat, region, strict=True)):
+        if all(
+            end - begin == cut.length
+            for part, region in zip(self.layout.parts, regions, strict=True)
+            for cut, (begin, end) in zip(part.flat, region, strict=True)
+        ):
             return [self.whole]
         return [self.leaf(part, region) for part, region in zip(self.layout.parts, regions, strict=True)]
 

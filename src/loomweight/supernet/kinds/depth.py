@@ -15,7 +15,7 @@ def depth(draft: Draft, line: Line) -> None:
     """`depth layers : 2 3 4`: the first blocks of a ModuleList or Sequential; with `spread`, blocks at even distances, first and last kept."""
     modules = dict(draft.model.named_modules())
     lists = {name: module for name, module in modules.items() if name and isinstance(module, nn.ModuleList | nn.Sequential) and len(module)}
-    matched = draft.found(Line(line.kind, line.where, line.values, line.words, line.number), lists, "list of blocks (ModuleList or Sequential inside the model)")
+    matched = draft.found(line, lists, "list of blocks (ModuleList or Sequential inside the model)")
     matched = [name for name in matched if not any(name.startswith(f"{other}.") for other in matched)]
     told = [(name, sizes_in(line, name, len(lists[name])), [f"{name}.{i}" for i in range(len(lists[name]))]) for name in matched]
     for (name, sizes, _), field in zip(told, draft.add(line, told), strict=True):

@@ -14,7 +14,7 @@ from ..space_table import Line
 
 def kernel(draft: Draft, line: Line) -> None:
     """`kernel blocks.*.depthwise : 3 5 7`: odd sizes; the layer's padding shrinks with it, so that the output keeps its size."""
-    layers = {name: module for name, module in draft.model.named_modules() if _may_vary(module)}
+    layers: dict[str, Any] = {name: module for name, module in draft.model.named_modules() if _may_vary(module)}
     matched = draft.found(line, layers, "convolution with a square odd kernel above 1")
     told = [(name, _sizes(line, name, layers[name]), [name]) for name in matched]
     for (name, _, _), field in zip(told, draft.add(line, told), strict=True):
@@ -37,7 +37,9 @@ def _sizes(line: Line, name: str, layer: Any) -> tuple[int, ...]:
         raise BadParameter(f"{line.label}: {name} has a kernel of {whole}, but its largest value is {max(line.values)}; add {whole}.")
     most = (whole - min(line.values)) // 2
     if not isinstance(layer.padding, str) and any(p < most * d for p, d in zip(layer.padding, layer.dilation, strict=True)):
-        raise BadParameter(f"{line.label}: {name} is padded by {layer.padding}, too little for a kernel of {min(line.values)} to give an output of the same size.")
+        raise BadParameter(
+            f"{line.label}: {name} is padded by {layer.padding}, too little for a kernel of {min(line.values)} to give an output of the same size."
+        )
     return tuple(sorted(line.values))
 
 

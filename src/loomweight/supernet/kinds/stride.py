@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import nn
-
 from ...errors import BadParameter
 from ..draft import Draft
 from ..slots import Change

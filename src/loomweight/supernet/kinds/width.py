@@ -25,9 +25,7 @@ def width(draft: Draft, line: Line) -> None:
     for name, space in matched.items():
         if space in draft.spaces:
             raise BadParameter(f"{line.label}: the units of {name} vary already as {draft.spaces[space]!r}.")
-    told = [
-        (label(space, draft.model), sizes_in(line, name, draft.axes.spaces[space].size), homes(draft.axes, space)) for name, space in matched.items()
-    ]
+    told = [(label(space, draft.model), sizes_in(line, name, draft.axes.spaces[space].size), homes(draft.axes, space)) for name, space in matched.items()]
     for space, field in zip(matched.values(), draft.add(line, told), strict=True):
         draft.spaces[space] = field
 

@@ -27,3 +27,4 @@ from .table import Space as Space
 from .table import Term as Term
 from .table import Use as Use
 from .verify import verify as verify
+from .verify import verify_together as verify_together
