@@ -35,6 +35,8 @@ METHODS = {
     "Deep Combinatorial Aggregation": ("trajectory", "dca"),
     "Weight Averaging Improves Knowledge Distillation under Domain Shift": ("trajectory", "wakd"),
     "Butterfly Effects of SGD Noise: Error Amplification in Behavior Cloning and Autoregression": ("trajectory", "gva"),
+    "Neural Architecture Search: Two Constant Shared Weights Initialisations": ("evaluate", "epsinas"),
+    "GradSign: Model Performance Inference with Theoretical Insights": ("evaluate", "grad_sign"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

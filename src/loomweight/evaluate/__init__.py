@@ -1,6 +1,7 @@
 """Judge weights: barriers between sets, by layers, in a plane; flatness, similarity of layers, greedy selection, diversity, cost.
 
-It takes `loss(weights)` or `score(weights)`. Architectures: a table of trained ones to grade searches against.
+It takes `loss(weights)` or `score(weights)`. Architectures: a table of trained ones to grade searches against, and scores
+of untrained ones.
 """
 
 from .apart import Apart as Apart
@@ -36,6 +37,14 @@ from .path_norm import path_norm as path_norm
 from .plane import Frame as Frame
 from .plane import Plane as Plane
 from .plane import plane as plane
+from .proxies import ProxyScores as ProxyScores
+from .proxies import epsinas as epsinas
+from .proxies import grad_sign as grad_sign
+from .proxies import gradient_norm as gradient_norm
+from .proxies import naswot as naswot
+from .proxies import proxy_scores as proxy_scores
+from .proxies import snip as snip
+from .proxies import synflow as synflow
 from .similarity import Similarity as Similarity
 from .similarity import cka as cka
 from .similarity import similarity as similarity
