@@ -21,6 +21,8 @@ from .predict import Posterior as Posterior
 from .predict import Predictor as Predictor
 from .predict import Ranked as Ranked
 from .predict import Ridge as Ridge
+from .predict import RobotSearch as RobotSearch
+from .predict import robot as robot
 from .predict import soft_kendall as soft_kendall
 from .simplex import on_simplex as on_simplex
 from .simplex import simplex_grid as simplex_grid

@@ -14,3 +14,5 @@ from .predictor import Posterior as Posterior
 from .predictor import Predictor as Predictor
 from .ranked import Ranked as Ranked
 from .ridge import Ridge as Ridge
+from .robot import RobotSearch as RobotSearch
+from .robot import robot as robot
