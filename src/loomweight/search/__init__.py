@@ -4,13 +4,18 @@ A `Study` proposes values from a `Space` and is told how good they were, in one 
 file that survives a kill. `simplex_grid` and `on_simplex` make weights that sum to 1, for sweeps and searches of mixtures.
 """
 
+from .bandit import NestedBandit as NestedBandit
 from .choice import Choice as Choice
 from .choice import Ordered as Ordered
 from .dimension import Dimension as Dimension
 from .dimension import Float as Float
 from .dimension import Int as Int
+from .emars import EMARS as EMARS
+from .emars import potential as potential
+from .evolution import RegularisedEvolution as RegularisedEvolution
 from .front import Direction as Direction
 from .front import front as front
+from .mutation import LocalMutation as LocalMutation
 from .predict import MLP as MLP
 from .predict import Cell as Cell
 from .predict import Forest as Forest
@@ -24,9 +29,13 @@ from .predict import Ridge as Ridge
 from .predict import RobotSearch as RobotSearch
 from .predict import robot as robot
 from .predict import soft_kendall as soft_kendall
+from .sampler import Past as Past
+from .sampler import Sampler as Sampler
 from .simplex import on_simplex as on_simplex
 from .simplex import simplex_grid as simplex_grid
 from .space import Space as Space
 from .space import Values as Values
 from .study import Study as Study
 from .trial import Trial as Trial
+from .within import Region as Region
+from .within import Within as Within

@@ -1,4 +1,4 @@
-"""Which of Optuna's samplers, and its random numbers.
+"""Samplers by name, Optuna's among them, and their random numbers.
 
 Every trial gets a fresh sampler whose seed comes from (seed, number of the trial). So what a trial is asked to try depends on
 the trials before it and on nothing else: a study that was stopped goes on exactly as if it had not been.
@@ -11,16 +11,43 @@ holds whole numbers; Algorithms for Hyper-Parameter Optimization (2011) and Mult
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ..errors import BadParameter, MissingExtra, unknown
+from .bandit import NestedBandit
 from .choice import Ordered
 from .dimension import Int
+from .emars import EMARS
+from .evolution import RegularisedEvolution
+from .mutation import LocalMutation
+from .sampler import Sampler
 from .space import Space
 
-KINDS = ("auto", "cmaes", "tpe", "random", "nsga2")
+#: ours, functions of a study's past; the others are Optuna's
+OWN: dict[str, Callable[..., Sampler]] = {"evolution": RegularisedEvolution, "mutation": LocalMutation, "bandit": NestedBandit, "emars": EMARS}
+KINDS = ("auto", "cmaes", "tpe", "random", "nsga2", *OWN)
+
+
+def own(kind: str | Sampler, population: int | None) -> Sampler | None:
+    """The sampler of ours that is meant, with that population; None where it is one of Optuna's.
+
+    Raises:
+        BadParameter: a population is given to a sampler that has none, or beside a sampler that says its own.
+
+    >>> own("evolution", 30), own("tpe", None)
+    (RegularisedEvolution(population=30, sample=5, aging=True), None)
+    """
+    if isinstance(kind, Sampler):
+        if population is not None:
+            raise BadParameter(f"{kind} says its own population; leave out population = {population}.")
+        return kind
+    if kind not in OWN or population is None:
+        return OWN[kind]() if kind in OWN else None
+    if kind not in ("evolution", "emars"):
+        raise BadParameter(f"{kind} has no population; leave out population = {population}.")
+    return OWN[kind](population=population)
 
 
 def chosen(kind: str, space: Space, objectives: int) -> str:
@@ -66,9 +93,10 @@ def sampler(kind: str, space: Space, seed: int, population: int | None) -> Any:
     return samplers.CmaEsSampler(seed=seed, popsize=population, with_margin=margin, warn_independent_sampling=False)
 
 
-def seed_of(seed: int, number: int) -> int:
-    """32 random bits for trial `number` of a study."""
-    return int.from_bytes(hashlib.sha256(f"search\0{seed}\0{number}".encode()).digest()[:4], "little")
+def seed_of(seed: int, number: int, attempt: int = 0) -> int:
+    """32 random bits for an attempt at trial `number` of a study."""
+    again = f"\0{attempt}" if attempt else ""
+    return int.from_bytes(hashlib.sha256(f"search\0{seed}\0{number}{again}".encode()).digest()[:4], "little")
 
 
 def optuna() -> Any:

@@ -54,6 +54,11 @@ class Space:
         """Names of the dimensions."""
         return tuple(self.dimensions)
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The names, each after the one that it depends on."""
+        return self._order  # type: ignore[attr-defined]
+
     def check(self, values: Mapping[str, Any]) -> Values:
         """The values in the order of the space; raise unless there is one for each name, and each is in its range."""
         self._known(values)
@@ -71,7 +76,7 @@ class Space:
         ['depth']
         """
         found: set[str] = set()
-        for name in self._order:  # type: ignore[attr-defined]
+        for name in self.order:
             if name not in self.depends or (self.depends[name][0] in found and holds_for(name, values, self.depends)):
                 found.add(name)
         return frozenset(found)
@@ -87,7 +92,7 @@ class Space:
         self._known(values)
         full: Values = {}
         matters: set[str] = set()
-        for name in self._order:  # type: ignore[attr-defined]
+        for name in self.order:
             dimension = self.dimensions[name]
             free = name not in self.depends or (self.depends[name][0] in matters and holds_for(name, full, self.depends))
             if name in values:
@@ -118,7 +123,7 @@ class Space:
         {'a': 1, 'b': 'y'}
         """
         self.count()
-        return self._below({}, frozenset(), self._order)  # type: ignore[attr-defined]
+        return self._below({}, frozenset(), self.order)
 
     def sample(self, random: Source) -> Values:
         """A canonical configuration: every field drawn by itself, each value as likely as the others.

@@ -7,7 +7,7 @@ merging weights with CMA-ES. Nothing here knows of weights: a study chooses numb
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite, isnan
 from pathlib import Path
@@ -15,13 +15,20 @@ from typing import Any
 
 import numpy as np
 
+from ..engines import Engine, Inline
 from ..engines.progress import track
 from ..errors import BadParameter, BrokenFile, LoomweightError
 from .front import Direction, front
 from .journal import Entry, Journal
-from .samplers import chosen, optuna, quiet, sampler, seed_of
+from .proposals import proposals
+from .sampler import Sampler, key_of
+from .samplers import chosen, own, seed_of
 from .space import Space, Values
 from .trial import Trial
+from .within import Within
+
+#: attempts at a proposal that lies where it may, before the nearest such values are taken
+_ATTEMPTS = 16
 
 
 class Study:
@@ -30,12 +37,14 @@ class Study:
     Args:
         space: what may be chosen.
         objectives: "max" or "min" for each objective, or name -> "max" or "min".
-        sampler: "cmaes" (numbers, one objective), "tpe", "random", "nsga2", or "auto": cmaes where it can, else tpe.
+        sampler: Optuna's "cmaes" (numbers, one objective), "tpe", "random", "nsga2"; ours, for one objective, "evolution", "mutation",
+            "bandit", "emars", or a `Sampler` with settings of its own; or "auto": cmaes where it can, else tpe.
         seed: the same seed, space and told values give the same proposals.
         storage: a file that remembers. An existing one is continued: what was open when its process ended is proposed again
             first, then the study goes on exactly as it would have. None keeps it in memory.
         first: what to try before the sampler's own proposals, a recipe's present values, say.
-        population: trials in a generation of cmaes (None: 4 + 3 ln n) and nsga2 (None: 20).
+        population: trials in a generation of cmaes (None: 4 + 3 ln n) and nsga2 (None: 20), or in the population of evolution and
+            emars (None: 20).
 
     CMA-ES of a single number is the (mu/mu_w, 4) strategy of one dimension; it is not replaced by random draws. To the sampler,
     and to it alone, a failed trial is as bad as the worst one so far: samplers learn to stay away from what fails.
@@ -58,7 +67,7 @@ class Study:
         space: Space,
         objectives: Sequence[str] | Mapping[str, str] = ("max",),
         *,
-        sampler: str = "auto",
+        sampler: str | Sampler | Within = "auto",
         seed: int = 0,
         storage: str | Path | None = None,
         first: Sequence[Mapping[str, Any]] = (),
@@ -66,17 +75,18 @@ class Study:
     ) -> None:
         self.space = space
         self.objectives = _named(objectives)
-        self.sampler = chosen(sampler, space, len(self.objectives))
         self.seed, self.population = seed, population
-        self.first = tuple(space.check(values) for values in first)
+        self.first = tuple(space.canonical(values) for values in first)
         if population is not None and population < 2:
             raise BadParameter(f"a population has at least 2 members, found {population}.")
+        self._within = sampler if isinstance(sampler, Within) else Within(sampler, None)
+        kind = self._within.sampler if isinstance(self._within.sampler, Sampler) else chosen(self._within.sampler, space, len(self.objectives))
+        self._own = own(kind, population)
+        self.sampler = str(self._own or kind)
+        self._proposals = proposals(kind, space, tuple(self.objectives.values()), seed, population)
         self._lock = threading.Lock()
         self._trials: list[Trial] = []
         self._open: deque[int] = deque()
-        self._asked: dict[int, Any] = {}
-        with quiet():
-            self._study = optuna().create_study(directions=[_OPTUNA[direction] for direction in self.objectives.values()])
         self._journal = None if storage is None else Journal(Path(storage))
         try:
             self._continue()
@@ -91,9 +101,9 @@ class Study:
                 number = self._open.popleft()
                 return number, dict(self._trials[number].parameters)
             number = len(self._trials)
-            values = self._propose(self.first[number] if number < len(self.first) else None)
-            self._write({"ask": number, "values": values})
-            return number, dict(values)
+            raw, passed = self._given(self.first[number], 0) if number < len(self.first) else self._proposed()
+            self._write({"ask": number, "values": raw, **({"passed": passed} if passed else {})})
+            return number, dict(self._trials[number].parameters)
 
     def tell(self, number: int, values: Any) -> None:
         """The value of each objective for a trial: a number, or a sequence of them. NaN makes it a failed trial.
@@ -115,23 +125,26 @@ class Study:
             self._failed(number, why or "no reason was given")
             self._write({"fail": number, "why": why})
 
-    def run(self, function: Callable[[Values], Any], trials: int, *, progress: bool = True) -> "Study":
+    def run(
+        self, function: Callable[[Values], Any], trials: int, *, progress: bool = True, engine: Engine | None = None, at_once: int | None = None
+    ) -> "Study":
         """Ask, call `function(values)` and tell, until the study holds this many trials, those of earlier runs counted.
 
-        A `LoomweightError` in the function fails that trial alone. Any other exception, Ctrl-C too, leaves the trial open: a
-        later `run`, here or in another process on the same storage, tries it again first.
+        A `LoomweightError` in the function, or a worker of the engine that dies, fails that trial alone. Any other exception, Ctrl-C
+        too, leaves the trial open: a later `run`, here or in another process on the same storage, tries it again first.
+
+        Args:
+            engine: where the function is called; None calls it here.
+            at_once: trials that are asked before the first of them is told. What is tried depends on it, and on the engine through it
+                alone. None: as many as the engine has workers.
         """
-        for _ in track(range(self._done(), trials), "searching", show=progress):
-            number, values = self.ask()
-            try:
-                result = function(values)
-            except LoomweightError as error:
-                self.fail(number, f"{type(error).__name__}: {error}")
-            except BaseException:
-                self._open.appendleft(number)
-                raise
-            else:
-                self.tell(number, result)
+        engine = engine or Inline()
+        width = at_once if at_once is not None else getattr(engine, "count", 1)
+        if width < 1:
+            raise BadParameter(f"at least 1 trial is tried at once, found {width}.")
+        done = self._done()
+        for _ in track(self._worked(function, trials, engine, width), "searching", max(trials - done, 0), show=progress):
+            pass
         return self
 
     @property
@@ -178,43 +191,63 @@ class Study:
     def __repr__(self) -> str:
         return f"Study({len(self.space.names)} dimensions, {self.sampler}, {len(self._trials)} trials)"
 
-    def _propose(self, values: Mapping[str, Any] | None) -> Values:
-        """Let Optuna ask. Where values are given they are asked, and the sampler draws all the same, to get into the same state."""
+    def _worked(self, function: Callable[[Values], Any], trials: int, engine: Engine, width: int) -> Iterator[int]:
+        """The numbers of the trials, as they are told."""
+        while (left := trials - self._done()) > 0:
+            batch = [self.ask() for _ in range(min(width, left))]
+            waiting = deque(number for number, _ in batch)
+            try:
+                for result in engine.attempt(function, [values for _, values in batch]):
+                    if isinstance(result, LoomweightError):
+                        self.fail(waiting[0], f"{type(result).__name__}: {result}")
+                    else:
+                        self.tell(waiting[0], result)
+                    yield waiting.popleft()
+            finally:
+                self._open.extendleft(reversed(waiting))
+
+    def _proposed(self) -> tuple[Values, int]:
+        """A proposal of the sampler that lies where it may, and how many were passed over for it."""
+        number, region = len(self._trials), self._within.region
+        fresh = self._within.fresh and not (self._own and self._own.repeats)
+        tried = {key_of(trial.parameters) for trial in self._trials} if fresh else set()
+        spare: Values | None = None
+        raw: Values = {}
+        for attempt in range(_ATTEMPTS if region or fresh else 1):
+            raw = self._proposals.propose(number, self._trials, attempt)
+            values = self.space.canonical(raw)
+            if region is not None and not region.holds(values):
+                continue
+            if key_of(values) not in tried:
+                self._trials.append(Trial(number, values))
+                return raw, attempt
+            spare = spare or raw
+        if spare is None and region is not None:
+            spare = self.space.canonical(region.nearest(self.space.canonical(raw), np.random.default_rng(seed_of(self.seed, number, _ATTEMPTS))))
+        return self._given(spare or raw, _ATTEMPTS)
+
+    def _given(self, raw: Values, passed: int) -> tuple[Values, int]:
+        """A trial whose values do not come from the sampler, or come from it by way of the file."""
         number = len(self._trials)
-        with quiet():
-            self._study.sampler = sampler(self.sampler, self.space, seed_of(self.seed, number), self.population)
-            if values is not None:
-                self._study.enqueue_trial({name: self.space.dimensions[name].encode(value) for name, value in values.items()})
-            asked = self._study.ask()
-            if number >= len(self.first):  # the given ones are no draws, so CMA-ES does not count them as its own
-                _ = asked.relative_params
-            found = {name: dimension.suggest(asked, name) for name, dimension in self.space.dimensions.items()}
-        self._asked[number] = asked
-        self._trials.append(Trial(number, found))
-        return found
+        self._proposals.given(number, raw, passed, number >= len(self.first))
+        self._trials.append(Trial(number, self.space.canonical(raw)))
+        return raw, passed
 
     def _told(self, number: int, row: tuple[float, ...]) -> None:
-        asked = self._take(number)
-        with quiet():
-            self._study.tell(asked, list(row))
+        self._be_open(number)
+        self._proposals.told(number, row)
         self._trials[number] = replace(self._trials[number], values=row)
 
     def _failed(self, number: int, why: str) -> None:
-        """Samplers overlook failed trials and ask for the same again, so they are told the worst values so far, where there are any."""
-        asked = self._take(number)
+        self._be_open(number)
         told = [row for row in (trial.values for trial in self._trials) if row and all(map(isfinite, row))]
         worst = [(min if d == "max" else max)(column) for d, column in zip(self.objectives.values(), zip(*told, strict=True), strict=False)]
-        with quiet():
-            if worst:
-                self._study.tell(asked, worst)
-            else:
-                self._study.tell(asked, state=optuna().trial.TrialState.FAIL)
+        self._proposals.failed(number, worst)
         self._trials[number] = replace(self._trials[number], failure=why)
 
-    def _take(self, number: int) -> Any:
-        if number not in self._asked:
+    def _be_open(self, number: int) -> None:
+        if not (0 <= number < len(self._trials) and self._trials[number].open):
             raise BadParameter(f"trial {number} is not open: it was never asked, or it has been told already.")
-        return self._asked.pop(number)
 
     def _row(self, values: Any) -> tuple[float, ...]:
         try:
@@ -244,6 +277,7 @@ class Study:
             "seed": self.seed,
             "population": self.population,
             "first": list(self.first),
+            **({} if self._within.region is None else {"within": self._within.region.words}),
         }
 
     def _write(self, entry: Entry) -> None:
@@ -265,11 +299,11 @@ class Study:
                 self._replay(entry)
             except (KeyError, TypeError, LoomweightError) as error:
                 raise BrokenFile(f"{journal.path}, line {number}: this does not follow from the lines before ({error}).") from error
-        self._open.extend(self._asked)
+        self._open.extend(trial.number for trial in self._trials if trial.open)
 
     def _replay(self, entry: Entry) -> None:
         if "ask" in entry:
-            self._propose(self.space.check(entry["values"]))
+            self._given(self.space.check(entry["values"]), int(entry.get("passed", 0)))
         elif "tell" in entry:
             self._told(entry["tell"], self._row([float(value) for value in entry["values"]]))
         else:
@@ -278,18 +312,15 @@ class Study:
     def _same(self, header: Entry, path: Path) -> None:
         """Raise unless the file holds this study."""
         mine = self._header()
-        for key, value in mine.items():
-            found = header.get(key)
-            if found != _plain(value):
-                raise BadParameter(f"{path} holds another study: its {key} is {found!r}, not {_plain(value)!r}; use another file or the same {key}.")
-
-
-_OPTUNA = {"max": "maximize", "min": "minimize"}
+        for key in {**mine, **header}:
+            found, wanted = header.get(key), _plain(mine.get(key))
+            if found != wanted:
+                raise BadParameter(f"{path} holds another study: its {key} is {found!r}, not {wanted!r}; use another file or the same {key}.")
 
 
 def _named(objectives: Sequence[str] | Mapping[str, str]) -> dict[str, Direction]:
     named = dict(objectives.items() if isinstance(objectives, Mapping) else ((f"objective {i}", d) for i, d in enumerate(objectives, 1)))
-    if not named or any(direction not in _OPTUNA for direction in named.values()):
+    if not named or any(direction not in ("max", "min") for direction in named.values()):
         raise BadParameter(f"objectives are 'max' or 'min', at least one of them; found {objectives!r}.")
     return {name: "max" if direction == "max" else "min" for name, direction in named.items()}
 
