@@ -24,6 +24,8 @@ _KNOWN: dict[type, dict[str, tuple[str, int]]] = {
 }
 #: what is in the names of attributes that are sizes
 _OF_SIZES = ("size", "dim", "head", "width", "channel", "feature", "num", "group", "rep", "embed", "hidden", "inner", "scal", "planes", "units")
+#: of torch's layers, what no forward pass reads
+SHOWN = ("in_features", "out_features", "in_channels", "out_channels", "num_channels", "num_embeddings", "embedding_dim", "num_parameters")
 _SKIPPED = ("training", "_is_full_backward_hook")
 
 

@@ -11,7 +11,7 @@ from ..errors import BadParameter, unknown
 from ..search import Space
 from ..weights.axes import Axes
 from .attention import loosened
-from .attributes import candidates, known, of_bare_norm, torchs_own
+from .attributes import SHOWN, candidates, known, of_bare_norm, torchs_own
 from .draft import Draft
 from .kinds import KINDS
 from .parts import layout_of
@@ -28,7 +28,8 @@ class Compiled:
 
     Args:
         space: the fields and their values.
-        slots: what changes in which module.
+        slots: what changes with which fields.
+        shown: the same for what nothing reads in a forward pass.
         stored: every tensor of the model by its name; names of one tensor share it.
         guesses: attributes whose size is not certain.
         resolution: the field of the input's size, or "".
@@ -38,6 +39,7 @@ class Compiled:
 
     space: Space
     slots: list[Slot]
+    shown: list[Slot]
     stored: dict[str, Stored]
     guesses: list[Guess]
     resolution: str
@@ -69,7 +71,8 @@ def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
             guesses += [Guess(module, key, getattr(module, key), tuple(found)) for key, found in of_bare_norm(name, module, axes, size)]
         else:
             guesses += [Guess(module, key, getattr(module, key), tuple(found)) for key, found in candidates(name, module, axes, size)]
-    return Compiled(space, slots_of(changes), stored, guesses, draft.resolution, axes, draft.spaces)
+    live, shown = ([change for change in changes if change.shown is kind] for kind in (False, True))
+    return Compiled(space, slots_of(live), slots_of(shown), stored, guesses, draft.resolution, axes, draft.spaces)
 
 
 def _known(name: str, module: nn.Module, axes: Axes, size: Any) -> Iterator[Change]:
@@ -80,7 +83,7 @@ def _known(name: str, module: nn.Module, axes: Axes, size: Any) -> Iterator[Chan
         made[attribute] = (make, tuple(dict.fromkeys((*before, *behind.fields))))
     for attribute, (make, fields) in made.items():
         if fields:
-            yield Change(module, "__dict__", attribute, fields, make)
+            yield Change(module, "__dict__", attribute, fields, make, shown=attribute in SHOWN)
 
 
 def _stored(model: nn.Module) -> dict[str, Stored]:

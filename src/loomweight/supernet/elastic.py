@@ -165,8 +165,7 @@ class Elastic(nn.Module):
 
         with self.selected(values), self._evaluating():
             self._statistics.put(self._key, whole=self._key == self._whole, run=self._run)
-            plain = fold(self.model).train(self.training)
-            tightened(plain)
+            plain = self._folded().train(self.training)
             self.difference = differs(self._run, plain, self._prepared())
         if not self.difference <= tolerance:
             raise BadParameter(f"the exported module differs from the subnet by {self.difference:.3g} of the largest output; this should not be.")
@@ -335,11 +334,19 @@ class Elastic(nn.Module):
             return f"the subnet {{{chosen}}} does not run on the example: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return ""
 
+    def _folded(self) -> nn.Module:
+        """The chosen subnet as a plain module, with the sizes that its layers show."""
+        for slot in self._made.shown:
+            slot.apply(self._values)
+        plain = fold(self.model)
+        for slot in self._made.shown:
+            slot.apply(self.max())
+        tightened(plain)
+        return plain
+
     def _disproved(self, outputs: Callable[[Any], Any] | None) -> str:
         self._put(self.min())
-        plain = fold(self.model).eval()
-        tightened(plain)
-        return disproved(self._made.axes, self._made.spaces, self._values, plain, self._prepared(), outputs)
+        return disproved(self._made.axes, self._made.spaces, self._values, self._folded().eval(), self._prepared(), outputs)
 
 
 def _by_field(slots: list[Slot], space: Space) -> dict[str, list[Slot]]:
