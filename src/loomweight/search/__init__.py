@@ -21,6 +21,7 @@ from .predict import Cell as Cell
 from .predict import Forest as Forest
 from .predict import GaussianEnsemble as GaussianEnsemble
 from .predict import GaussianProcess as GaussianProcess
+from .predict import Heteroscedastic as Heteroscedastic
 from .predict import ParZC as ParZC
 from .predict import Posterior as Posterior
 from .predict import Predictor as Predictor

@@ -7,6 +7,7 @@ from .cell import Cell as Cell
 from .forest import Forest as Forest
 from .gaussian import GaussianProcess as GaussianProcess
 from .gaussian_ensemble import GaussianEnsemble as GaussianEnsemble
+from .heteroscedastic import Heteroscedastic as Heteroscedastic
 from .kendall import soft_kendall as soft_kendall
 from .mlp import MLP as MLP
 from .parzc import ParZC as ParZC
