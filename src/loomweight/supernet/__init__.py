@@ -11,6 +11,14 @@ from .cost import Cost as Cost
 from .elastic import Elastic as Elastic
 from .elastic import elastic as elastic
 from .kinds import KINDS as KINDS
+from .losses.alpha_divergence import AlphaDivergence as AlphaDivergence
+from .losses.soft_labels import SoftLabels as SoftLabels
 from .optimizer import SubnetOptimizer as SubnetOptimizer
+from .sampler import Sampler as Sampler
+from .samplers.uniform import Uniform as Uniform
 from .space_table import Line as Line
 from .space_table import SpaceTable as SpaceTable
+from .step import Step as Step
+from .steps.regularise import ExponentialThenConstant as ExponentialThenConstant
+from .steps.sandwich import Sandwich as Sandwich
+from .steps.single_path import SinglePath as SinglePath

@@ -1,0 +1,1 @@
+"""Samplers: which subnets are trained, a file for each."""
