@@ -37,6 +37,7 @@ METHODS = {
     "Butterfly Effects of SGD Noise: Error Amplification in Behavior Cloning and Autoregression": ("trajectory", "gva"),
     "Neural Architecture Search: Two Constant Shared Weights Initialisations": ("evaluate", "epsinas"),
     "GradSign: Model Performance Inference with Theoretical Insights": ("evaluate", "grad_sign"),
+    "Generalizing Few-Shot NAS with Gradient Matching": ("supernet", "few_shot"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

@@ -16,6 +16,11 @@ from .losses.soft_labels import SoftLabels as SoftLabels
 from .optimizer import SubnetOptimizer as SubnetOptimizer
 from .sampler import Sampler as Sampler
 from .samplers.uniform import Uniform as Uniform
+from .sharing.conflict import Conflict as Conflict
+from .sharing.conflict import Matching as Matching
+from .sharing.conflict import conflicts as conflicts
+from .sharing.few_shot import Regions as Regions
+from .sharing.few_shot import few_shot as few_shot
 from .space_table import Line as Line
 from .space_table import SpaceTable as SpaceTable
 from .step import Step as Step

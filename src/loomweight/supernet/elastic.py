@@ -1,6 +1,6 @@
 """`elastic(model, space, example_inputs)`: a model that holds all its subnets, and is one of them at a time."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,6 @@ from torch.utils._pytree import tree_map
 
 from ..derive import fold
 from ..errors import BadParameter, NamesDiffer, ShapesDiffer
-from ..search import Space
 from ..weights.axes import Axes
 from ..weights.axes import axes as traced_axes
 from ..weights.axes.find import arguments
@@ -85,8 +84,10 @@ class Elastic(nn.Module):
         self.table, self.space = table, made.space
         self._made, self._example = made, example
         self._resolution = made.resolution
-        self._by_field = _by_field(made.slots, self.space)
-        self._values = self.max()
+        self._by_field = _by_field(made.slots, self.space.names)
+        self.beside = nn.Module()
+        self._follows: dict[str, Callable[[Values], Any]] = {}
+        self._values = self._full = self.max()
         self._key = tuple(self._values.values())
         self._whole = self._key
         self._costs: dict[Any, tuple[int, int, int]] = {}
@@ -241,20 +242,26 @@ class Elastic(nn.Module):
 
     def _renew(self) -> None:
         """Buffers may be new tensors; leaves are views of memory that is no longer used."""
-        whole = dict(self.model.named_buffers(remove_duplicate=False))
+        whole = dict(self.model.named_buffers(remove_duplicate=False)) | {key.replace("/", "."): buffer for key, buffer in self.beside.named_buffers()}
         for name, one in self._made.stored.items():
             one.tensor = whole.get(name, one.tensor)
             one.forget()
+        for slot in self._made.slots:
+            slot.apply(self._full)
         self._versioned = list({id(one.tensor): one.tensor for one in self._made.stored.values()}.values())
 
     def _put(self, values: Values) -> None:
         self._statistics.leave()
-        before = self._values
-        if values is not before:
-            for slot in self._touched(before, values):
-                slot.apply(values)
-            self._values = values
-            self._key = tuple(values.values())
+        if values is not self._values or self._follows:
+            full = self._extended(values)
+            for slot in self._touched(self._full, full):
+                slot.apply(full)
+            self._values, self._full = values, full
+            self._key = tuple(full.values())
+
+    def _extended(self, values: Values) -> Values:
+        """With what follows from the configuration (beside.py)."""
+        return values | {name: make(values) for name, make in self._follows.items()} if self._follows else values
 
     def _touched(self, before: Values, after: Values) -> Iterator[Slot]:
         seen: set[int] = set()
@@ -313,7 +320,7 @@ class Elastic(nn.Module):
         def runs(changes: list[Any]) -> str:
             self._put(self.max())
             slots = slots_of([change for slot in made.slots for change in slot.changes] + changes)
-            self._by_field = _by_field(slots, self.space)
+            self._by_field = _by_field(slots, self.space.names)
             problem = next((why for values in probes if (why := self._fails(values))), "") or self._disproved(outputs)
             self._put(self.max())
             return problem
@@ -321,7 +328,7 @@ class Elastic(nn.Module):
         changes = settled(made.guesses, runs)
         made.slots = slots_of([change for slot in made.slots for change in slot.changes] + changes)
         made.guesses = []
-        self._by_field = _by_field(made.slots, self.space)
+        self._by_field = _by_field(made.slots, self.space.names)
 
     def _fails(self, values: Values) -> str:
         """Why a subnet does not run, or ""."""
@@ -349,8 +356,8 @@ class Elastic(nn.Module):
         return disproved(self._made.axes, self._made.spaces, self._values, self._folded().eval(), self._prepared(), outputs)
 
 
-def _by_field(slots: list[Slot], space: Space) -> dict[str, list[Slot]]:
-    found: dict[str, list[Slot]] = {name: [] for name in space.names}
+def _by_field(slots: list[Slot], names: Iterable[str]) -> dict[str, list[Slot]]:
+    found: dict[str, list[Slot]] = {name: [] for name in names}
     for slot in slots:
         for name in slot.fields:
             found[name].append(slot)

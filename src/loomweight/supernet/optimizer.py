@@ -46,6 +46,7 @@ class SubnetOptimizer(torch.optim.Optimizer):
             raise BadParameter(f"{type(optimizer).__name__} does not work entry by entry; use SGD, Adam, AdamW, NAdam, RAdam, RMSprop, Adagrad or Adadelta.")
         self.net, self.inner = net, optimizer
         self._stored = {id(one.tensor): one for one in net.stored().values()}
+        self._count = len(net.stored())
         self._views: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
         if foreign := [p for group in optimizer.param_groups for p in group["params"] if id(p) not in self._stored]:
             raise BadParameter(f"the optimizer holds {len(foreign)} parameters that are not the elastic model's; give them an optimizer of their own.")
@@ -65,6 +66,8 @@ class SubnetOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One step on everything that has a gradient."""
+        if len(self.net.stored()) != self._count:
+            raise BadParameter("the elastic model has taken in parameters since this optimizer was made; make a new one.")
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -1,0 +1,64 @@
+"""Tensors beside those of the model: copies that some configurations have for themselves, experts, routers, adapters."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ..errors import BadParameter
+from .elastic import Elastic, Values, _by_field
+from .guard import guard
+from .slots import Change, slots_of
+from .stored import Stored
+
+Follows = Mapping[str, Callable[[Values], Any]]
+
+
+def adopt(net: Elastic, stored: Mapping[str, Stored], changes: Iterable[Change] = (), follows: Follows | None = None) -> None:
+    """Give an elastic model tensors beside its own; from now on they are trained, saved, loaded and moved with it.
+
+    Args:
+        net: changed in place; optimizers have to be made anew.
+        stored: name -> tensor; a name that the model has already stands for the same tensor.
+        changes: entries of modules that follow from configurations because of them; one takes the place of another of the same entry.
+        follows: name -> what follows from a configuration (the group that it belongs to); fields of changes may name it.
+
+    Raises:
+        BadParameter: a name is taken.
+    """
+    mine = net.stored()
+    if taken := [name for name, one in stored.items() if name in mine and mine[name] is not one]:
+        raise BadParameter(f"the elastic model has another tensor of the name {taken[0]!r}.")
+    for name, one in stored.items():
+        key = name.replace(".", "/")
+        if isinstance(one.tensor, nn.Parameter):
+            net.beside.register_parameter(key, one.tensor)
+        else:
+            net.beside.register_buffer(key, one.tensor)
+    mine.update(stored)
+    guard([one.tensor for one in stored.values() if isinstance(one.tensor, nn.Parameter)])
+    _follow(net, list(changes), follows or {})
+
+
+def _follow(net: Elastic, changes: list[Change], follows: Follows) -> None:
+    new = {_entry(change) for change in changes}
+    kept = [change for slot in net._made.slots for change in slot.changes if _entry(change) not in new]
+    net._made.slots = slots_of([*kept, *changes])
+    net._follows.update(follows)
+    net._by_field = _by_field(net._made.slots, [*net.space.names, *net._follows])
+    net._versioned = list({id(one.tensor): one.tensor for one in net.stored().values()}.values())
+    refresh(net)
+
+
+def refresh(net: Elastic) -> None:
+    """Put everything in place anew, after what follows from configurations has changed."""
+    net._statistics.leave()
+    net._full = net._extended(net.active)
+    net._key = tuple(net._full.values())
+    net._whole = tuple(net._extended(net.max()).values())
+    for slot in net._made.slots:
+        slot.apply(net._full)
+
+
+def _entry(change: Change) -> tuple[int, str, str]:
+    return id(change.module), change.kind, change.key
