@@ -1,5 +1,7 @@
 """Small elastic models and gradients by hand, for tests of how supernets are trained."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -36,3 +38,16 @@ def by_masks(net: Elastic, values: dict, inputs: Tensor) -> tuple[Tensor, dict[s
     hidden = torch.tanh(inputs @ weights["0.weight"].T + weights["0.bias"]) * first
     hidden = torch.tanh(hidden @ weights["3.weight"].T + weights["3.bias"]) * second
     return hidden @ weights["5.weight"].T + weights["5.bias"], weights
+
+
+def deep(layers: int = 6, seed: int = 0) -> Elastic:
+    """Many fields, so that costs of uniformly drawn subnets lie close together."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(*(module for i in range(layers) for module in (nn.Linear(5 if i == 0 else 16, 16), nn.Tanh())), nn.Linear(16, 3))
+    return elastic(model, "\n".join(f"width {2 * i} : 2 6 10 16" for i in range(layers)), torch.zeros(2, 5))
+
+
+def params(net: Elastic, values: dict) -> float:
+    """Of `deep`, without measuring."""
+    sizes = [5, *values.values(), 3]
+    return float(sum(after * (before + 1) for before, after in pairwise(sizes)))

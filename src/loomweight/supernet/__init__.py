@@ -15,6 +15,14 @@ from .losses.alpha_divergence import AlphaDivergence as AlphaDivergence
 from .losses.soft_labels import SoftLabels as SoftLabels
 from .optimizer import SubnetOptimizer as SubnetOptimizer
 from .sampler import Sampler as Sampler
+from .samplers.any_connection import AnyConnection as AnyConnection
+from .samplers.attentive import Attentive as Attentive
+from .samplers.balanced import Balanced as Balanced
+from .samplers.by_operator import ByOperator as ByOperator
+from .samplers.important_data import ImportantData as ImportantData
+from .samplers.important_paths import ImportantPaths as ImportantPaths
+from .samplers.shifting import Shifting as Shifting
+from .samplers.stratified import Stratified as Stratified
 from .samplers.uniform import Uniform as Uniform
 from .sharing.conflict import Conflict as Conflict
 from .sharing.conflict import Matching as Matching

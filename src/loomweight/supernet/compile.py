@@ -35,6 +35,7 @@ class Compiled:
         resolution: the field of the input's size, or "".
         axes: the table of the model.
         spaces: space of units -> its field.
+        homes: field -> names of the modules that it concerns.
     """
 
     space: Space
@@ -45,6 +46,7 @@ class Compiled:
     resolution: str
     axes: Axes
     spaces: Mapping[str, str]
+    homes: Mapping[str, list[str]]
 
 
 def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
@@ -72,7 +74,7 @@ def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
         else:
             guesses += [Guess(module, key, getattr(module, key), tuple(found)) for key, found in candidates(name, module, axes, size)]
     live, shown = ([change for change in changes if change.shown is kind] for kind in (False, True))
-    return Compiled(space, slots_of(live), slots_of(shown), stored, guesses, draft.resolution, axes, draft.spaces)
+    return Compiled(space, slots_of(live), slots_of(shown), stored, guesses, draft.resolution, axes, draft.spaces, draft.homes)
 
 
 def _known(name: str, module: nn.Module, axes: Axes, size: Any) -> Iterator[Change]:

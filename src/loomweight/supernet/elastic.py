@@ -189,6 +189,12 @@ class Elastic(nn.Module):
         """Every tensor of the whole model by its name."""
         return self._made.stored
 
+    def concerned(self, field: str) -> list[Stored]:
+        """The stored tensors of the modules that a field concerns: the layer that makes its units and those that take them, its blocks, its candidates."""
+        homes = self._made.homes[field]
+        found = {id(one): one for name, one in self._made.stored.items() if any(name.startswith(f"{home}.") or not home for home in homes)}
+        return list(found.values())
+
     def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
         """Parameters of the whole model, whatever is chosen."""
         seen: set[int] = set()

@@ -1,7 +1,7 @@
 """Alpha-divergence: a loss that punishes a student both for being surer and for being less sure than its teacher.
 
-Paper: AlphaNet: Improved Training of Supernets with Alpha-Divergence (2021, https://arxiv.org/abs/2102.07954), equations 5, 6 and 8,
-algorithm 1; checked against the authors' code (facebookresearch/AlphaNet, loss_ops.py).
+Paper: AlphaNet: Improved Training of Supernets with Alpha-Divergence (2021, https://arxiv.org/abs/2102.07954); checked against the authors'
+code (facebookresearch/AlphaNet, loss_ops.py).
 
 We differ: ratios of probabilities are formed and clipped as logarithms, so that logits of any size, and masked ones (-inf), give finite losses and
 gradients; the original divides probabilities and clips afterwards, and 0 / 0 becomes NaN. The value is the divergence itself; the original returns

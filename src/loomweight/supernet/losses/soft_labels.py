@@ -1,7 +1,7 @@
 """Soft labels: what a smaller network learns from a larger one's probabilities.
 
 Papers: BigNAS: Scaling Up Neural Architecture Search with Big Single-Stage Models (2020, https://arxiv.org/abs/2003.11142), in-place
-distillation; Distilling the Knowledge in a Neural Network (2015, https://arxiv.org/abs/1503.02531), section 2, for the temperature.
+distillation; Distilling the Knowledge in a Neural Network (2015, https://arxiv.org/abs/1503.02531), for the temperature.
 
 The original code of the sandwich rule uses the cross entropy with soft labels; we subtract the entropy of the labels, which has no gradient, so
 that equal outputs have loss 0.

@@ -1,6 +1,6 @@
 """Uniform: every option of every field as likely as the others.
 
-Paper: Single Path One-Shot Neural Architecture Search with Uniform Sampling (2019, https://arxiv.org/abs/1904.00420), section 3.2.
+Paper: Single Path One-Shot Neural Architecture Search with Uniform Sampling (2019, https://arxiv.org/abs/1904.00420).
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Rules of BigNAS around the sandwich: dropout of the largest subnet only, and a learning rate that ends constant.
 
-Paper: BigNAS: Scaling Up Neural Architecture Search with Big Single-Stage Models (2020, https://arxiv.org/abs/2003.11142), section 3.1.
+Paper: BigNAS: Scaling Up Neural Architecture Search with Big Single-Stage Models (2020, https://arxiv.org/abs/2003.11142).
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The sandwich rule: every step trains the largest subnet, the smallest one, and some between.
 
-Papers: BigNAS: Scaling Up Neural Architecture Search with Big Single-Stage Models (2020, https://arxiv.org/abs/2003.11142), section 3.1;
-AlphaNet: Improved Training of Supernets with Alpha-Divergence (2021, https://arxiv.org/abs/2102.07954), algorithm 1, with
+Papers: BigNAS: Scaling Up Neural Architecture Search with Big Single-Stage Models (2020, https://arxiv.org/abs/2003.11142);
+AlphaNet: Improved Training of Supernets with Alpha-Divergence (2021, https://arxiv.org/abs/2102.07954), with
 `soft=AlphaDivergence()`; the order of subnets and the sum of their gradients are those of facebookresearch/AlphaNet, train_alphanet.py.
 
 BigNAS regularises the largest subnet only. Dropout follows `regularise`. Weight decay needs nothing: an optimizer decays once a step what
@@ -11,7 +11,7 @@ was used, and that is the largest subnet.
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 from torch.utils._pytree import tree_map
@@ -48,7 +48,7 @@ class Sandwich(Step):
 
     subnets: int = 2
     soft: Callable[[Any, Any], Tensor] | None = field(default_factory=SoftLabels)
-    regularise: Literal["largest", "all"] = "largest"
+    regularise: str = "largest"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,6 +1,6 @@
 """Single path: one subnet a batch.
 
-Paper: Single Path One-Shot Neural Architecture Search with Uniform Sampling (2019, https://arxiv.org/abs/1904.00420), equation 6.
+Paper: Single Path One-Shot Neural Architecture Search with Uniform Sampling (2019, https://arxiv.org/abs/1904.00420).
 
 With `subnets` above 1, that many drawn ones share a batch and their gradients add up, as Once-for-All trains.
 """
