@@ -38,7 +38,7 @@ BANS = [
         house.forwarded_kwargs,
         "def f(**more): return g(1, **more)",
         "def f(**more): return g(more)",
-        allowed={"supernet/elastic.py": "a module's forward takes what the model in it takes"},
+        allowed={"supernet/elastic.py": "a module's forward takes what the model in it takes", "supernet/choice.py": "the same"},
     ),
     Ban(house.global_randomness, "torch.rand(3)", "torch.rand(3, generator=g)"),
     Ban(house.files_touched, "def f(path):\n    with open(path) as file: ...", "reader.open(name)", where=PURE),

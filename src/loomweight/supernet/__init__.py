@@ -7,9 +7,18 @@ net.calibrate(batches)                                            # BatchNorm of
 plain = net.export(net.min())                                     # an ordinary module with its own memory
 """
 
+from .choice import Choice as Choice
 from .cost import Cost as Cost
 from .elastic import Elastic as Elastic
 from .elastic import elastic as elastic
+from .gradient import Coefficients as Coefficients
+from .gradient import Dirichlet as Dirichlet
+from .gradient import Field as Field
+from .gradient import Gumbel as Gumbel
+from .gradient import Relaxed as Relaxed
+from .gradient import Softmax as Softmax
+from .gradient import relaxed as relaxed
+from .join import Join as Join
 from .kinds import KINDS as KINDS
 from .losses.alpha_divergence import AlphaDivergence as AlphaDivergence
 from .losses.soft_labels import SoftLabels as SoftLabels
