@@ -38,6 +38,11 @@ METHODS = {
     "Neural Architecture Search: Two Constant Shared Weights Initialisations": ("evaluate", "epsinas"),
     "GradSign: Model Performance Inference with Theoretical Insights": ("evaluate", "grad_sign"),
     "Generalizing Few-Shot NAS with Gradient Matching": ("supernet", "few_shot"),
+    "How to Train Your Super-Net: An Analysis of Training Heuristics in Weight-Sharing NAS": ("evaluate", "sparse_kendall"),
+    "Deeper Insights into Weight Sharing in Neural Architecture Search": ("evaluate", "run_variance"),
+    "NAS evaluation is frustratingly hard": ("evaluate", "relative_improvement"),
+    "Evaluating the Search Phase of Neural Architecture Search": ("evaluate", "search_phase"),
+    "Understanding Neural Architecture Search Techniques": ("evaluate", "structure_correlation"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

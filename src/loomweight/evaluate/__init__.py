@@ -1,7 +1,7 @@
 """Judge weights: barriers between sets, by layers, in a plane; flatness, similarity of layers, greedy selection, diversity, cost.
 
-It takes `loss(weights)` or `score(weights)`. Architectures: a table of trained ones to grade searches against, and scores
-of untrained ones.
+It takes `loss(weights)` or `score(weights)`. Architectures: a table of trained ones to grade searches against, scores
+of untrained ones, and statistics that say how far a ranking may be believed.
 """
 
 from .apart import Apart as Apart
@@ -45,6 +45,23 @@ from .proxies import naswot as naswot
 from .proxies import proxy_scores as proxy_scores
 from .proxies import snip as snip
 from .proxies import synflow as synflow
+from .ranks import Interval as Interval
+from .ranks import RankedScore as RankedScore
+from .ranks import Ranking as Ranking
+from .ranks import RunVariance as RunVariance
+from .ranks import SearchPhase as SearchPhase
+from .ranks import SeedNoise as SeedNoise
+from .ranks import Structure as Structure
+from .ranks import interference as interference
+from .ranks import kendall as kendall
+from .ranks import ranking as ranking
+from .ranks import relative_improvement as relative_improvement
+from .ranks import run_variance as run_variance
+from .ranks import search_phase as search_phase
+from .ranks import seed_noise as seed_noise
+from .ranks import sparse_kendall as sparse_kendall
+from .ranks import spearman as spearman
+from .ranks import structure_correlation as structure_correlation
 from .similarity import Similarity as Similarity
 from .similarity import cka as cka
 from .similarity import similarity as similarity
