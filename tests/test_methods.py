@@ -43,6 +43,7 @@ METHODS = {
     "NAS evaluation is frustratingly hard": ("evaluate", "relative_improvement"),
     "Evaluating the Search Phase of Neural Architecture Search": ("evaluate", "search_phase"),
     "Understanding Neural Architecture Search Techniques": ("evaluate", "structure_correlation"),
+    "Mixture-of-Supernets: Improving Weight-Sharing Supernet Training with Architecture-Routed Mixture-of-Experts": ("supernet", "mixture_of_supernets"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

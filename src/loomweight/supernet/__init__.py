@@ -38,6 +38,8 @@ from .sharing.conflict import Matching as Matching
 from .sharing.conflict import conflicts as conflicts
 from .sharing.few_shot import Regions as Regions
 from .sharing.few_shot import few_shot as few_shot
+from .sharing.routed import Routing as Routing
+from .sharing.routed import mixture_of_supernets as mixture_of_supernets
 from .space_table import Line as Line
 from .space_table import SpaceTable as SpaceTable
 from .step import Step as Step

@@ -11,10 +11,12 @@ from .guard import guard
 from .slots import Change, slots_of
 from .stored import Stored
 
+#: a module's id, which of its dictionaries, the key there
+Entry = tuple[int, str, str]
 Follows = Mapping[str, Callable[[Values], Any]]
 
 
-def adopt(net: Elastic, stored: Mapping[str, Stored], changes: Iterable[Change] = (), follows: Follows | None = None) -> None:
+def adopt(net: Elastic, stored: Mapping[str, Stored], changes: Iterable[Change] = (), *, follows: Follows | None = None, without: Iterable[Entry] = ()) -> None:
     """Give an elastic model tensors beside its own; from now on they are trained, saved, loaded and moved with it.
 
     Args:
@@ -22,6 +24,7 @@ def adopt(net: Elastic, stored: Mapping[str, Stored], changes: Iterable[Change] 
         stored: name -> tensor; a name that the model has already stands for the same tensor.
         changes: entries of modules that follow from configurations because of them; one takes the place of another of the same entry.
         follows: name -> what follows from a configuration (the group that it belongs to); fields of changes may name it.
+        without: entries that no longer change.
 
     Raises:
         BadParameter: a name is taken.
@@ -37,12 +40,12 @@ def adopt(net: Elastic, stored: Mapping[str, Stored], changes: Iterable[Change] 
             net.beside.register_buffer(key, one.tensor)
     mine.update(stored)
     guard([one.tensor for one in stored.values() if isinstance(one.tensor, nn.Parameter)])
-    _follow(net, list(changes), follows or {})
+    _follow(net, list(changes), follows or {}, set(without))
 
 
-def _follow(net: Elastic, changes: list[Change], follows: Follows) -> None:
-    new = {_entry(change) for change in changes}
-    kept = [change for slot in net._made.slots for change in slot.changes if _entry(change) not in new]
+def _follow(net: Elastic, changes: list[Change], follows: Follows, gone: set[Entry]) -> None:
+    new = {entry_of(change) for change in changes} | gone
+    kept = [change for slot in net._made.slots for change in slot.changes if entry_of(change) not in new]
     net._made.slots = slots_of([*kept, *changes])
     net._follows.update(follows)
     net._by_field = _by_field(net._made.slots, [*net.space.names, *net._follows])
@@ -60,5 +63,6 @@ def refresh(net: Elastic) -> None:
         slot.apply(net._full)
 
 
-def _entry(change: Change) -> tuple[int, str, str]:
+def entry_of(change: Change) -> Entry:
+    """Which entry of which module it is."""
     return id(change.module), change.kind, change.key

@@ -59,7 +59,7 @@ class Copies:
         made = {one.name: one for one in self._originals()}
         for _ in range(count - 1):
             made |= self._twins(0)
-        adopt(net, made, list(self._changes()), {self.field: self._index})
+        adopt(net, made, list(self._changes()), follows={self.field: self._index})
 
     @property
     def count(self) -> int:
