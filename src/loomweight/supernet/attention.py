@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..weights.axes import Axes
+from .sliced_linear import SlicedLinear
 
 
 class Attention(nn.MultiheadAttention):
@@ -87,8 +88,10 @@ def loosened(model: nn.Module, axes: Axes, varying: Any) -> list[Attention]:
 
 
 def tightened(model: nn.Module) -> None:
-    """Give attention whose heads fill its width torch's own class again."""
+    """Give linear layers, and attention whose heads fill its width, torch's own class again."""
     for module in model.modules():
+        if type(module) is SlicedLinear:
+            module.__class__ = nn.Linear  # type: ignore[assignment]
         if isinstance(module, Attention) and module.in_proj_weight is not None and module.in_proj_weight.shape[0] == 3 * module.in_proj_weight.shape[1]:
             width = module.in_proj_weight.shape[1]
             module.__class__ = nn.MultiheadAttention  # type: ignore[assignment]

@@ -17,6 +17,7 @@ from .kinds import KINDS
 from .parts import layout_of
 from .settle import Guess
 from .sizes import sizes_from
+from .sliced_linear import SlicedLinear
 from .slots import Change, Slot, slots_of
 from .space_table import SpaceTable
 from .stored import Assembled, Stored, parameters_of
@@ -108,6 +109,8 @@ def _tensors(draft: Draft, stored: Mapping[str, Stored]) -> Iterable[Change]:
         prefix, _, leaf = name.rpartition(".")
         owner = modules[prefix]
         if layout.plain:
+            if type(owner) is nn.Linear:
+                owner.__class__ = SlicedLinear  # type: ignore[assignment]
             kind = "_parameters" if leaf in owner._parameters else "_buffers"
             yield Change(owner, kind, leaf, layout.fields, lambda values, one=one: one.pieces(values)[0].tensor)
             continue

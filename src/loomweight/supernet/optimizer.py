@@ -47,7 +47,7 @@ class SubnetOptimizer(torch.optim.Optimizer):
         self.net, self.inner = net, optimizer
         self._stored = {id(one.tensor): one for one in net.stored().values()}
         self._count = len(net.stored())
-        self._views: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
+        self._views: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
         if foreign := [p for group in optimizer.param_groups for p in group["params"] if id(p) not in self._stored]:
             raise BadParameter(f"the optimizer holds {len(foreign)} parameters that are not the elastic model's; give them an optimizer of their own.")
         self.defaults = optimizer.defaults
@@ -78,9 +78,12 @@ class SubnetOptimizer(torch.optim.Optimizer):
         Allowed.now = True
         try:
             for group in groups:
-                leaves = [leaf for tensor in group["params"] if tensor.requires_grad for leaf in united(self._stored[id(tensor)])]
-                lent += [(leaf, self._lend(leaf)) for leaf in leaves if leaf.part is not None]
-                group["params"] = [leaf.tensor for leaf in leaves]
+                chosen: list[Tensor] = []
+                for tensor in group["params"]:
+                    leaves = list(united(self._stored[id(tensor)])) if tensor.requires_grad else []
+                    chosen += [leaf.tensor for leaf in leaves]
+                    lent += [(leaf, self._lend(leaf, alone=len(leaves) == 1)) for leaf in leaves if leaf.part is not None]
+                group["params"] = chosen
             self.inner.step()
         finally:
             Allowed.now = False
@@ -107,23 +110,18 @@ class SubnetOptimizer(torch.optim.Optimizer):
     def __repr__(self) -> str:
         return f"SubnetOptimizer({self.inner!r})"
 
-    def _lend(self, leaf: Leaf) -> dict[str, Any]:
-        """State of a leaf: views of the whole tensor's state; numbers are copied, for several leaves may share them."""
-        whole = self.inner.state.get(leaf.stored.tensor, {})
-        made = {key: self._seen(leaf, key, value) for key, value in whole.items()}
-        if made:
-            self.inner.state[leaf.tensor] = made
-        return made
-
-    def _seen(self, leaf: Leaf, key: str, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        if value.shape != leaf.stored.tensor.shape or value.ndim == 0:
-            return value.clone()
-        known = self._views.setdefault(id(leaf), {})
-        if key not in known or known[key][0] is not value:
-            known[key] = (value, leaf.view(value))
-        return known[key][1]
+    def _lend(self, leaf: Leaf, *, alone: bool) -> dict[str, Any]:
+        """State of a leaf: views of the whole tensor's state. Numbers are copied where several leaves of one tensor step at once."""
+        whole = self.inner.state.get(leaf.stored.tensor)
+        if not whole:
+            return {}
+        known = self._views.get(id(leaf))
+        if known is None or any(known[0].get(key) is not value for key, value in whole.items()):
+            made = {key: leaf.view(value) if _entrywise(value, leaf) else value for key, value in whole.items()}
+            known = self._views[id(leaf)] = (dict(whole), made)
+        made = known[1] if alone else {key: value.clone() if isinstance(value, Tensor) and value.ndim == 0 else value for key, value in known[1].items()}
+        self.inner.state[leaf.tensor] = made
+        return dict(made)
 
     def _take_back(self, leaf: Leaf, before: dict[str, Any]) -> None:
         state = self.inner.state.pop(leaf.tensor, None)
@@ -131,8 +129,10 @@ class SubnetOptimizer(torch.optim.Optimizer):
             return
         whole = self.inner.state[leaf.stored.tensor]
         for key, value in state.items():
-            if value is before.get(key) and isinstance(value, Tensor) and value.ndim:
+            mine = whole.get(key)
+            if value is before.get(key) and (value is mine or _entrywise(mine, leaf)):
                 continue
+            self._views.pop(id(leaf), None)
             if not isinstance(value, Tensor) or value.ndim == 0:
                 whole[key] = value
             elif value.shape == leaf.tensor.shape:
@@ -143,6 +143,11 @@ class SubnetOptimizer(torch.optim.Optimizer):
             else:
                 kind = type(self.inner).__name__
                 raise BadParameter(f"{kind} keeps {key!r} of shape {tuple(value.shape)} for a part of shape {tuple(leaf.tensor.shape)}: not entry by entry.")
+
+
+def _entrywise(value: Any, leaf: Leaf) -> bool:
+    """True for state that has an entry for each entry of the whole tensor."""
+    return isinstance(value, Tensor) and value.ndim > 0 and value.shape == leaf.stored.tensor.shape
 
 
 def united(stored: Stored) -> Iterator[Leaf]:
