@@ -31,6 +31,7 @@ from .samplers.by_operator import ByOperator as ByOperator
 from .samplers.important_data import ImportantData as ImportantData
 from .samplers.important_paths import ImportantPaths as ImportantPaths
 from .samplers.shifting import Shifting as Shifting
+from .samplers.shrinking import Shrinking as Shrinking
 from .samplers.stratified import Stratified as Stratified
 from .samplers.uniform import Uniform as Uniform
 from .sharing.conflict import Conflict as Conflict
@@ -43,6 +44,10 @@ from .sharing.routed import mixture_of_supernets as mixture_of_supernets
 from .space_table import Line as Line
 from .space_table import SpaceTable as SpaceTable
 from .step import Step as Step
+from .steps.delayed import Delayed as Delayed
+from .steps.progressive_depth import ProgressiveDepth as ProgressiveDepth
+from .steps.progressive_depth import at_scale as at_scale
 from .steps.regularise import ExponentialThenConstant as ExponentialThenConstant
 from .steps.sandwich import Sandwich as Sandwich
 from .steps.single_path import SinglePath as SinglePath
+from .steps.taught import Taught as Taught

@@ -73,6 +73,11 @@ class Sandwich(Step):
             losses.append(self._learn(net, net.min(), inputs, targets, teacher))
         return losses
 
+    @property
+    def scale(self) -> float:
+        """What the gradients of all but the largest are multiplied by."""
+        return 1.0
+
     def _learn(self, net: Elastic, values: dict[str, Any], inputs: Any, targets: Any, teacher: Any) -> float:
         outputs = outputs_of(net, values, inputs)
-        return backward(self.loss(outputs, targets) if self.soft is None else self.soft(outputs, teacher), values)
+        return backward(self.loss(outputs, targets) if self.soft is None else self.soft(outputs, teacher), values, self.scale)
