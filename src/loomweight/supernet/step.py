@@ -40,10 +40,10 @@ class Step(ABC):
     seed: int = 0
     total: int | None = None
     count: int = field(default=0, init=False)
-    random: np.random.Generator = field(init=False, repr=False)
+    numbers: np.random.Generator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.random = numbers_of(self.seed)
+        self.numbers = numbers_of(self.seed)
         if self.uses_done and (self.total is None or self.total < 1):
             raise BadParameter(f"{self._label} depends on how much of the training is done; give `total`, its number of steps, found {self.total}.")
         if self.total is not None and not self.uses_done:
@@ -81,11 +81,11 @@ class Step(ABC):
 
     def draw(self, net: Elastic) -> Values:
         """The sampler's next configuration."""
-        return self.sampler.draw(net, self.random, self.done)
+        return self.sampler.draw(net, self.numbers, self.done)
 
     def state_dict(self) -> dict[str, Any]:
         """Steps done, random numbers, what the sampler has learned: plain data that JSON can hold."""
-        return {"count": self.count, "random": self.random.bit_generator.state, "sampler": self.sampler.state_dict()}
+        return {"count": self.count, "random": self.numbers.bit_generator.state, "sampler": self.sampler.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on exactly from there.
@@ -97,7 +97,7 @@ class Step(ABC):
             raise BadParameter(f"the state of {self._label} lacks {', '.join(missing)}; give what `state_dict()` of such a step returned.")
         self.sampler.load_state_dict(state["sampler"])
         self.count = int(state["count"])
-        self.random.bit_generator.state = state["random"]
+        self.numbers.bit_generator.state = state["random"]
 
     @property
     def _label(self) -> str:

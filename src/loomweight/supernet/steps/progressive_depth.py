@@ -71,7 +71,7 @@ class ProgressiveDepth(Step):
 
     def run(self, net: Elastic, inputs: Any, targets: Any) -> list[float]:
         """See the class."""
-        drawn = self.draw(net) if self.random.random() < self.share else None
+        drawn = self.draw(net) if self.numbers.random() < self.share else None
         parts = self.scales(inputs, targets)
         if self.early >= len(parts):
             raise BadParameter(f"early={self.early} of {len(parts)} scales run at full depth: no scale is left for a subnet.")
