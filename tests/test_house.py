@@ -55,7 +55,7 @@ BANS = [
         house.too_many_arguments,
         "def f(a, b, c, d, *, e, g, h, i): ...",
         "def f(self, a, b, c, d, *, e, g, h): ...",
-        allowed=dict.fromkeys(("cli/merge.py", "cli/align.py", "cli/average.py", "cli/barrier.py"), "Typer's manner: each option of a command is an argument")
+        allowed=dict.fromkeys((f"cli/{name}.py" for name in ("merge", "align", "average", "barrier", "tune")), "Typer: each option of a command is an argument")
         | {"supernet/attention.py": "the signature of torch's own attention"},
     ),
 ]

@@ -3,12 +3,16 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+import loomweight as lw
 from loomweight.engines import Inline, Ray, current
 from loomweight.errors import BadParameter, WorkerDied
+from loomweight.search import Budget, Choice, Ordered, Space, Values, find
+from tests.cli.run import run
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -66,3 +70,42 @@ def test_as_a_context_it_leaves_a_running_ray_and_the_passes_alone(engine: Ray) 
     with Inline(), engine:
         assert current() == Inline()
     assert ray.is_initialized()
+
+
+class Table:
+    """A net of three widths; the function that judges it lies elsewhere."""
+
+    space = Space({"width": Ordered((8, 16, 32)), "op": Choice(("sound", "nan", "deadly"))})
+
+    def cost(self, values: Values, /) -> dict[str, float]:
+        return {"params": values["width"] ** 2}
+
+
+def judge_of_a_net(values: Values) -> float:
+    if values["op"] == "deadly" and values["width"] == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float("nan") if values["op"] == "nan" else values["width"] + (values["op"] == "sound")
+
+
+def test_a_search_goes_on_when_workers_die(engine: Ray, tmp_path: Path) -> None:
+    found = find(Table(), judge_of_a_net, subject_to={"params": "<= 300"}, budget=Budget(8, "random"), engine=engine, storage=tmp_path / "s")
+    reasons = {tuple(trial.parameters.values()): trial.failure for trial in found.trials}
+    assert found.best.parameters == {"width": 16, "op": "sound"}
+    assert reasons[16, "deadly"] == "" and "NaN" in reasons[16, "nan"]
+    assert reasons[8, "deadly"].startswith("WorkerDied: a Ray worker ended before its task did")
+
+
+def test_merges_are_judged_on_workers_by_a_module_of_the_working_folder(engine: Ray, tmp_path: Path, monkeypatch, capsys) -> None:
+    """`loomweight tune --engine ray:2`; the module is found although Ray was started before anyone knew of its folder."""
+    for i, name in enumerate("ab"):
+        lw.save({"w": torch.eye(2)[i]}, tmp_path / f"{name}.safetensors")
+    (tmp_path / "judge_on_ray.py").write_text("def worth(weights):\n    return -float((weights['w'] - 0.5).norm())\n")
+    models = ", ".join(f"{{model: {name}.safetensors, parameters: {{weight: !search [0, 1]}}}}" for name in "ab")
+    (tmp_path / "recipe.yaml").write_text(f"merge_method: linear\nparameters: {{normalize: false}}\nmodels: [{models}]\n")
+    monkeypatch.chdir(tmp_path)
+    ran = run(capsys, "tune", "recipe.yaml", "out", "--eval", "judge_on_ray:worth", "--trials", 4, "--engine", "ray:2", "--sampler", "evolution")
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "out" / "best.yaml").exists()
+    assert len((tmp_path / "out" / "trials.csv").read_text().splitlines()) == 5
+    refused = run(capsys, "tune", "recipe.yaml", "out", "--eval", "judge_on_ray:worth", "--engine", "raa")
+    assert refused.code == 2 and "no engine named 'raa'; nearest: 'ray'" in refused.err

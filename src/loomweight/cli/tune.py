@@ -7,12 +7,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ..engines import engine_named
 from ..errors import BadParameter
 from ..merge.read import read_draft
 from ..merge.stages import STAGES
-from ..merge.tune import Budget, Found, load_evaluator, space_of
+from ..merge.tune import Found, load_evaluator, space_of
 from ..merge.tune import tune as search
-from ..search import Study
+from ..search import Budget, Study
 from .app import app
 
 
@@ -23,8 +24,9 @@ def tune(
     evaluator: Annotated[str, typer.Option("--eval", help="module:function, given the merged weights.")],
     trials: Annotated[int, typer.Option(min=1, help="How many merges to try, earlier runs on the same folder counted.")] = 50,
     objective: Annotated[list[str] | None, typer.Option(help="max or min, or NAME=max; once for each number that the function returns.")] = None,
-    sampler: Annotated[str, typer.Option(help="auto, cmaes, tpe, random or nsga2.")] = "auto",
-    seed: Annotated[int, typer.Option(help="The same seed tries the same.")] = 0,
+    sampler: Annotated[str, typer.Option(help="auto, cmaes, tpe, random, nsga2, evolution, mutation or bandit.")] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed, engine and number of workers try the same.")] = 0,
+    engine: Annotated[str, typer.Option(help="inline, threads:N or ray:N: where merges are judged, N at once.")] = "inline",
 ) -> None:
     """Search the numbers of a recipe for the best merge, or for a Pareto front.
 
@@ -32,7 +34,7 @@ def tune(
     """
     goals = _objectives(objective or ["max"])
     draft = read_draft(recipe)
-    found = search(draft, load_evaluator(evaluator), out, goals, Budget(trials, sampler, seed), STAGES)
+    found = search(draft, load_evaluator(evaluator), out, goals, Budget(trials, sampler, seed), STAGES, engine_named(engine))
     _show(found, goals)
     with Study(space_of(draft), goals, sampler=sampler, seed=seed, storage=found.study) as study:
         typer.echo(f"picture: {study.plot(out / 'search.png')}")

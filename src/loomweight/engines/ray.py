@@ -5,9 +5,9 @@ seconds to start. Loomweight's own passes over blocks, which share memory, stay 
 """
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self
@@ -29,7 +29,8 @@ class Ray(Engine):
 
     A Ray that runs already is used, be it this process's own or that of a cluster (`address`); otherwise one is started on this
     machine, and `with Ray():` stops it again. Functions and what they close over travel by cloudpickle. A worker that dies takes
-    its task with it: `map` raises `WorkerDied`, `attempt` gives it as the result. Needs the extra `ray`.
+    its task with it: `map` raises `WorkerDied`, `attempt` gives it as the result. After an error, tasks that have begun run to their
+    end unheard: Ray 2.60 ends the whole process where a task is cancelled just as it finishes. Needs the extra `ray`.
 
     Args:
         count: tasks at a time.
@@ -44,7 +45,7 @@ class Ray(Engine):
             raise BadParameter(f"ray needs at least 1 task at a time, found {self.count}.")
 
     def map(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-        """Yield results in the order of the tasks; the first error is raised and the rest is cancelled."""
+        """Yield results in the order of the tasks; the first error is raised and what has not begun is dropped."""
         for result in self._results(function, tasks):
             if isinstance(result, WorkerDied):
                 raise result
@@ -70,29 +71,25 @@ class Ray(Engine):
         ray = _ray()
         _start(self)
         remote = ray.remote(num_cpus=1, max_retries=0)(_worker)
-        shared, todo = ray.put(function), iter(tasks)
+        held, todo = [ray.put(function)], iter(tasks)
         ahead: deque[Any] = deque()
-        try:
-            ahead.extend(remote.remote(shared, task) for task in islice(todo, self.count))
-            while ahead:
-                yield _got(ray, ahead[0])
-                ahead.popleft()
-                ahead.extend(remote.remote(shared, task) for task in islice(todo, 1))
-        finally:
-            for reference in ahead:
-                with suppress(ray.exceptions.RayError):
-                    ray.cancel(reference, force=True)
+        ahead.extend(remote.remote(sys.path, held, task) for task in islice(todo, self.count))
+        while ahead:
+            yield _got(ray, ahead.popleft())
+            ahead.extend(remote.remote(sys.path, held, task) for task in islice(todo, 1))
 
 
 #: for each `with Ray()` that is open: whether it started Ray
 _mine: list[bool] = []
 
 
-def _worker(function: Callable[[T], R], task: T) -> R:
+def _worker(path: list[str], held: list[Any], task: Any) -> Any:
+    """The function travels inside a list, so that it is unpacked here, where the modules that it names can be found by now."""
     os.environ[_INSIDE] = "1"
+    sys.path.extend(folder for folder in path if folder not in sys.path)
     torch.set_num_threads(1)
     with Inline():
-        return function(task)
+        return _ray().get(held[0])(task)
 
 
 def _got(ray: Any, reference: Any) -> Any:

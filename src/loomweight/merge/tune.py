@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
+from ..engines import Engine
 from ..errors import BadParameter, OutputError, RecipeError
-from ..search import Choice, Dimension, Float, Int, Space, Study, Trial
+from ..search import Budget, Choice, Dimension, Float, Int, Space, Study, Trial
 from ..weights import Weights
 from .marks import Item, Search
 from .named import named
@@ -36,16 +37,15 @@ class Found:
     study: Path
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How to search: number of trials (those of earlier runs counted), sampler (see `Study`), and its seed."""
-
-    trials: int = 50
-    sampler: str = "auto"
-    seed: int = 0
-
-
-def tune(draft: Draft, evaluate: Evaluator, out: Path, objectives: Mapping[str, str], budget: Budget, stages: Stages | None = None) -> Found:
+def tune(
+    draft: Draft,
+    evaluate: Evaluator,
+    out: Path,
+    objectives: Mapping[str, str],
+    budget: Budget,
+    stages: Stages | None = None,
+    engine: Engine | None = None,
+) -> Found:
     """Search the recipe's `!search` marks; nothing but the answer is written.
 
     `out/study.jsonl` remembers every trial: an interrupted search goes on from it. Afterwards `out` holds `best.yaml` or
@@ -54,6 +54,8 @@ def tune(draft: Draft, evaluate: Evaluator, out: Path, objectives: Mapping[str, 
     Args:
         evaluate: gets the merged weights, lazy: what it does not read is not computed.
         objectives: name -> "max" or "min"; an evaluator that returns a mapping uses these names.
+
+        engine: where merges are judged, several at once; None judges them here, one by one.
 
     Raises:
         RecipeError: the recipe has no `!search` mark, or does not fit its models.
@@ -70,7 +72,7 @@ def tune(draft: Draft, evaluate: Evaluator, out: Path, objectives: Mapping[str, 
     out.mkdir(parents=True, exist_ok=True)
     with Study(space, objectives, sampler=budget.sampler, seed=budget.seed, storage=out / "study.jsonl") as study:
         try:
-            study.run(judge, budget.trials)
+            study.run(judge, budget.trials, engine=engine, at_once=budget.at_once)
         except _UselessError as error:
             raise BadParameter(str(error)) from None
         chosen = (study.best,) if len(objectives) == 1 else study.front

@@ -1,10 +1,12 @@
-"""Black-box search over numbers and choices, ask and tell, on Optuna. It knows no weights.
+"""Black-box search over numbers and choices, ask and tell. It knows no weights.
 
 A `Study` proposes values from a `Space` and is told how good they were, in one objective or several; it remembers them in a
-file that survives a kill. `simplex_grid` and `on_simplex` make weights that sum to 1, for sweeps and searches of mixtures.
+file that survives a kill. `find` searches whatever has a space and costs, a supernet or a table, within limits. `simplex_grid`
+and `on_simplex` make weights that sum to 1, for sweeps and searches of mixtures.
 """
 
 from .bandit import NestedBandit as NestedBandit
+from .budget import Budget as Budget
 from .choice import Choice as Choice
 from .choice import Ordered as Ordered
 from .dimension import Dimension as Dimension
@@ -13,6 +15,9 @@ from .dimension import Int as Int
 from .emars import EMARS as EMARS
 from .emars import potential as potential
 from .evolution import RegularisedEvolution as RegularisedEvolution
+from .feasible import Feasible as Feasible
+from .find import Found as Found
+from .find import find as find
 from .front import Direction as Direction
 from .front import front as front
 from .mutation import LocalMutation as LocalMutation

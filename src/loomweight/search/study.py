@@ -25,10 +25,12 @@ from .sampler import Sampler, key_of
 from .samplers import chosen, own, seed_of
 from .space import Space, Values
 from .trial import Trial
-from .within import Within
+from .within import Region, Within
 
 #: attempts at a proposal that lies where it may, before the nearest such values are taken
-_ATTEMPTS = 16
+_ATTEMPTS = 8
+#: ways tried to such values that are new
+_DETOURS = 3
 
 
 class Study:
@@ -222,9 +224,20 @@ class Study:
                 self._trials.append(Trial(number, values))
                 return raw, attempt
             spare = spare or raw
-        if spare is None and region is not None:
-            spare = self.space.canonical(region.nearest(self.space.canonical(raw), np.random.default_rng(seed_of(self.seed, number, _ATTEMPTS))))
+        if region is not None and (spare is None or fresh):
+            spare = self._nearest(region, self.space.canonical(spare or raw), tried)
         return self._given(spare or raw, _ATTEMPTS)
+
+    def _nearest(self, region: Region, values: Values, tried: set[tuple[Any, ...]]) -> Values:
+        """Values of the region near to these, such as have not been tried, if a few attempts find any."""
+        found = values
+        for attempt in range(_DETOURS):
+            draw = np.random.default_rng(seed_of(self.seed, len(self._trials), _ATTEMPTS + attempt))
+            start = self.space.mutate(values, draw) if attempt else values
+            found = self.space.canonical(region.nearest(start, draw))
+            if key_of(found) not in tried:
+                break
+        return found
 
     def _given(self, raw: Values, passed: int) -> tuple[Values, int]:
         """A trial whose values do not come from the sampler, or come from it by way of the file."""
