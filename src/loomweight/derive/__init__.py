@@ -5,7 +5,7 @@
     plain = fold(model)                                                           # plain weights again, sharing no memory
 
 A derivation is any `nn.Module` whose `forward()` returns the tensor: its parameters are what is stored, and they are trained,
-saved and moved with the model. Slices, sums of slices, mixtures, ties and low-rank sums are here; a new one is a few lines.
+saved and moved with the model. Slices, sums of slices, mixtures, ties, low-rank sums and rounded weights are here; a new one is a few lines.
 """
 
 from .derive import derivations as derivations
@@ -14,6 +14,7 @@ from .derive import restore as restore
 from .fold import fold as fold
 from .low_rank import LowRank as LowRank
 from .mixture import Mixture as Mixture
+from .quantised import Quantised as Quantised
 from .slice import Slice as Slice
 from .superposition import Superposition as Superposition
 from .tied import Tied as Tied

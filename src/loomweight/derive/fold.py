@@ -1,5 +1,6 @@
 """Plain weights again."""
 
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -23,16 +24,21 @@ def fold(model: nn.Module) -> nn.Module:
     >>> type(plain), plain.weight.untyped_storage().nbytes(), list(plain.state_dict())
     (<class 'torch.nn.modules.linear.Linear'>, 16, ['bias', 'weight'])
     """
+    return folded(model, nn.Module)
+
+
+def folded(model: nn.Module, kinds: type | tuple[type, ...]) -> nn.Module:
+    """A copy in which derivations of these kinds are plain weights and others stay."""
     memo: dict[int, Any] = {}
-    made: dict[tuple[int, str], Tensor] = {}
-    used = [(module, leaf, how, _value(module, leaf, made)) for module in model.modules() for leaf, how in derived_of(module).items()]
+    made: dict[Any, Tensor] = {}
+    chosen = [(module, leaf, how) for module in model.modules() for leaf, how in derived_of(module).items() if isinstance(how, kinds)]
+    with torch.enable_grad():
+        used = [(module, leaf, how, _value(module, leaf, made)) for module, leaf, how in chosen]
     for _, _, how, _ in used:
         memo[id(how)] = None
-    for tensor in model.parameters():
+    for tensor in _kept(model, {id(inner) for _, _, how, _ in used for inner in how.modules()}):
         _own(tensor, memo)
-    for tensor in model.buffers():
-        _own(tensor, memo)
-    new = {id(value): _own(value, memo) for *_, value in used}
+    new = {id(value): _own(value, memo, parameter=True) for *_, value in used}
     plain = deepcopy(model, memo)
     for module, leaf, _, value in used:
         twin = memo[id(module)]
@@ -41,23 +47,31 @@ def fold(model: nn.Module) -> nn.Module:
     return plain
 
 
-def _value(module: nn.Module, leaf: str, made: dict[tuple[int, str], Tensor]) -> Tensor:
+def _kept(model: nn.Module, derivations: set[int]) -> Iterator[Tensor]:
+    """Tensors of modules that are copied, and what these remember of a computation, which could not be copied as it is."""
+    for module in model.modules():
+        if id(module) not in derivations:
+            yield from (tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None)
+            yield from (value for value in vars(module).values() if isinstance(value, Tensor) and value.grad_fn is not None)
+
+
+def _value(module: nn.Module, leaf: str, made: dict[Any, Tensor]) -> Tensor:
     """What is used there, computed once however many places repeat it."""
-    key = (id(module), leaf)
+    holder = derived_of(module)
+    how = holder[leaf] if leaf in holder else None  # noqa: SIM401  a ModuleDict has no get
+    key = (id(module), leaf) if how is None else id(how)
     if key not in made:
-        holder = derived_of(module)
-        how = holder[leaf] if leaf in holder else None  # noqa: SIM401  a ModuleDict has no get
         source = getattr(how, "reads", None)
         made[key] = _value(source[0], source[1], made) if source else getattr(module, leaf)
     return made[key]
 
 
-def _own(tensor: Tensor, memo: dict[int, Any]) -> Any:
+def _own(tensor: Tensor, memo: dict[int, Any], *, parameter: bool = False) -> Any:
     """A copy that owns its memory, entered where `deepcopy` looks."""
     if id(tensor) not in memo:
         with torch.no_grad():
             copy = tensor.detach().clone(memory_format=torch.contiguous_format)
-        parameter = isinstance(tensor, nn.Parameter) or tensor.grad_fn is not None or tensor.requires_grad
+        parameter = parameter or isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(copy, tensor.requires_grad) if parameter else copy
         memo.setdefault(id(memo), []).append(tensor)
     return memo[id(tensor)]

@@ -87,7 +87,7 @@ def loosened(model: nn.Module, axes: Axes, varying: Any) -> list[Attention]:
     return changed
 
 
-def tightened(model: nn.Module) -> None:
+def tightened(model: nn.Module) -> nn.Module:
     """Give linear layers, and attention whose heads fill its width, torch's own class again."""
     for module in model.modules():
         if type(module) is SlicedLinear:
@@ -98,3 +98,4 @@ def tightened(model: nn.Module) -> None:
             module._qkv_same_embed_dim = True
             module.embed_dim = module.kdim = module.vdim = width
             module.head_dim = width // module.num_heads
+    return model

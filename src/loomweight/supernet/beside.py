@@ -6,13 +6,12 @@ from typing import Any
 from torch import nn
 
 from ..errors import BadParameter
-from .elastic import Elastic, Values, _by_field
+from .elastic import Elastic, Values
 from .guard import guard
-from .slots import Change, slots_of
+from .slots import Change, Entry, slots_of
 from .stored import Stored
 
 #: a module's id, which of its dictionaries, the key there
-Entry = tuple[int, str, str]
 Follows = Mapping[str, Callable[[Values], Any]]
 
 
@@ -44,11 +43,11 @@ def adopt(net: Elastic, stored: Mapping[str, Stored], changes: Iterable[Change] 
 
 
 def _follow(net: Elastic, changes: list[Change], follows: Follows, gone: set[Entry]) -> None:
-    new = {entry_of(change) for change in changes} | gone
-    kept = [change for slot in net._made.slots for change in slot.changes if entry_of(change) not in new]
-    net._made.slots = slots_of([*kept, *changes])
+    new = {change.entry for change in changes} | gone
+    kept = [change for slot in net._made.slots for change in slot.changes if change.entry not in new]
     net._follows.update(follows)
-    net._by_field = _by_field(net._made.slots, [*net.space.names, *net._follows])
+    net._originals.forget(gone)
+    net._place(slots_of([*kept, *changes]))
     net._versioned = list({id(one.tensor): one.tensor for one in net.stored().values()}.values())
     refresh(net)
 
@@ -57,12 +56,5 @@ def refresh(net: Elastic) -> None:
     """Put everything in place anew, after what follows from configurations has changed."""
     net._statistics.leave()
     net._full = net._extended(net.active)
-    net._key = tuple(net._full.values())
     net._whole = tuple(net._extended(net.max()).values())
-    for slot in net._made.slots:
-        slot.apply(net._full)
-
-
-def entry_of(change: Change) -> Entry:
-    """Which entry of which module it is."""
-    return id(change.module), change.kind, change.key
+    net._apply_all()

@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..derive import Quantised
 from ..derive.derive import put
+from ..derive.quantised import UNROUNDED
 from ..errors import BadParameter, unknown
 from ..search import Space
 from ..weights.axes import Axes
@@ -101,14 +103,15 @@ def _tensors(draft: Draft, stored: Mapping[str, Stored]) -> Iterable[Change]:
     for name, one in stored.items():
         if name not in draft.axes.layouts:
             continue
+        bits = draft.bits.get(name)
         if one.layout is None:
             one.layout = layout_of(draft.axes, name, draft.spaces, draft.windows.get(name, {}))
         layout = one.layout
-        if not layout.fields:
+        if not layout.fields and not bits:
             continue
         prefix, _, leaf = name.rpartition(".")
         owner = modules[prefix]
-        if layout.plain:
+        if layout.plain and not bits:
             if type(owner) is nn.Linear:
                 owner.__class__ = SlicedLinear  # type: ignore[assignment]
             kind = "_parameters" if leaf in owner._parameters else "_buffers"
@@ -118,9 +121,15 @@ def _tensors(draft: Draft, stored: Mapping[str, Stored]) -> Iterable[Change]:
             raise BadParameter(f"buffer {name} carries several runs of units that vary; only parameters may be cut inside.")
         fresh = id(one) not in assembled
         how = assembled.setdefault(id(one), Assembled(one.tensor, layout))
-        put(owner, leaf, how)
-        if fresh:
+        if fresh and layout.fields:
             yield from _pieces(one, how)
+        if bits:
+            field, axis = bits
+            rounded = Quantised(how, UNROUNDED, axis)
+            put(owner, leaf, rounded)
+            yield Change(rounded, "__dict__", "bits", (field,), lambda values, field=field: values[field])
+        else:
+            put(owner, leaf, how)
 
 
 def _pieces(one: Stored, how: Assembled) -> Iterator[Change]:

@@ -52,7 +52,7 @@ class Copies:
 
     def __init__(self, net: Elastic, index: Callable[[Values], int], count: int = 1, shared: Sequence[str] = ()) -> None:
         self.net, self.index = net, index
-        with net.selected(net.max()):
+        with net.entire():
             self.places = _places(net, shared)
         self._copies = {id(one): [one] for one in self._originals()}
         self.field = f"copy {len(net._follows)}"

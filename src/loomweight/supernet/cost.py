@@ -8,7 +8,11 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from ..derive import Quantised
+from ..derive.derive import derived_of
+from ..derive.quantised import UNROUNDED
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Cost:
         params: entries of its parameters; shared ones count once.
         flops: floating point operations of one forward pass (a multiplication and an addition are two), as torch counts them:
             products of matrices, convolutions, attention.
-        nbytes: of its parameters and buffers.
+        nbytes: of its parameters and buffers; a weight in b bits takes b / 8 bytes an entry and a step for each output unit.
         measure: runs the subnet; `latency_ms` calls it.
     """
 
@@ -35,6 +39,21 @@ class Cost:
 
     def __repr__(self) -> str:
         return f"Cost(params={self.params:,}, flops={self.flops:,}, nbytes={self.nbytes:,})"
+
+
+def size_of_used(model: nn.Module) -> tuple[int, int]:
+    """(entries of parameters, bytes) of what a model uses, each tensor once."""
+    derived = {id(how): (how, getattr(module, leaf)) for module in model.modules() for leaf, how in derived_of(module).items()}
+    inside = {id(tensor) for how, _ in derived.values() for tensor in how.parameters()}
+    plain = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers()) if id(tensor) not in inside}
+    params = sum(used.numel() for _, used in derived.values()) + sum(tensor.numel() for tensor in plain.values() if isinstance(tensor, nn.Parameter))
+    return params, sum(_bytes(how, used) for how, used in derived.values()) + sum(tensor.numel() * tensor.element_size() for tensor in plain.values())
+
+
+def _bytes(how: nn.Module, used: Tensor) -> int:
+    if not isinstance(how, Quantised) or how.bits == UNROUNDED:
+        return used.numel() * used.element_size()
+    return -(-used.numel() * how.bits // 8) + used.shape[how.axis] * used.element_size()
 
 
 def flops_of(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:

@@ -28,7 +28,8 @@ class Draft:
         windows: tensor -> axis -> how far a kernel reaches.
         changes: entries of modules that follow from fields.
         homes: field -> names of the modules that it concerns.
-        kept: field of a depth -> (name of the list, value -> positions that are kept).
+        kept: name of a list or of a choice of operators -> (its field, value -> names of the children that are used).
+        bits: weight -> (field of its bits, axis of output units).
         resolution: the field of the input's size.
     """
 
@@ -39,7 +40,8 @@ class Draft:
     windows: dict[str, dict[int, Cut]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     homes: dict[str, list[str]] = field(default_factory=dict)
-    kept: dict[str, tuple[str, Mapping[Any, tuple[int, ...]]]] = field(default_factory=dict)
+    kept: dict[str, tuple[str, Mapping[Any, tuple[str, ...]]]] = field(default_factory=dict)
+    bits: dict[str, tuple[str, int]] = field(default_factory=dict)
     resolution: str = ""
 
     def add(self, line: Line, places: Sequence[tuple[str, tuple[Any, ...], Sequence[str]]]) -> list[str]:
@@ -73,15 +75,16 @@ class Draft:
         return Space({name: (Ordered if _ascending(values) else Choice)(values) for name, values in self.fields.items()}, depends=dict(self._depends()))
 
     def _depends(self) -> Iterator[tuple[str, tuple[str, tuple[Any, ...]]]]:
-        """A field matters only where the blocks that it concerns are kept."""
+        """A field matters only where the blocks or the candidate that it concerns are used; of lists within lists the innermost says so."""
+        innermost = sorted(self.kept.items(), key=lambda item: -item[0].count("."))
         for name, homes in self.homes.items():
-            for depth, (listing, kept) in self.kept.items():
+            for listing, (above, kept) in innermost:
                 inside = {home.removeprefix(f"{listing}.").partition(".")[0] for home in homes if home.startswith(f"{listing}.")}
-                if depth == name or not inside or len([home for home in homes if not home.startswith(f"{listing}.")]):
+                if above == name or not inside or any(not home.startswith(f"{listing}.") for home in homes):
                     continue
-                values = tuple(value for value, positions in kept.items() if inside & {str(position) for position in positions})
+                values = tuple(value for value, used in kept.items() if inside & set(used))
                 if len(values) < len(kept):
-                    yield name, (depth, values)
+                    yield name, (above, values)
                     break
 
     def _field(self, line: Line, name: str, values: tuple[Any, ...], homes: Sequence[str]) -> None:
@@ -108,6 +111,11 @@ def _ancestors(name: str) -> Iterator[str]:
     while "." in name:
         name = name.rpartition(".")[0]
         yield name
+
+
+def homes(axes: Axes, space: str) -> list[str]:
+    """Modules whose tensors carry a space."""
+    return list(dict.fromkeys(use.tensor.rpartition(".")[0] for use in axes.uses(space)))
 
 
 def sizes_in(line: Line, place: str, whole: int) -> tuple[int, ...]:

@@ -16,13 +16,13 @@ from ..weights.axes import axes as traced_axes
 from ..weights.axes.find import arguments
 from ..weights.names import listed
 from .attention import tightened
+from .choice import replaced, summed
 from .compile import Compiled, compiled
-from .cost import Cost, flops_of, latency_of
+from .cost import Cost, flops_of, latency_of, size_of_used
 from .guard import guard
-from .proof import disproved
 from .resize import resized
-from .settle import settled
-from .slots import Slot, slots_of
+from .settle import settle
+from .slots import Originals, Slot
 from .space_table import SpaceTable
 from .statistics import Batches, Statistics
 from .stored import Stored
@@ -65,9 +65,10 @@ def elastic(
     """
     args, kwargs = arguments(example_inputs, None)
     table = SpaceTable.of(space)
-    found = axes if axes is not None else traced_axes(model, args, kwargs, outputs=outputs)
+    with summed(model):
+        found = axes if axes is not None else traced_axes(model, args, kwargs, outputs=outputs)
     net = Elastic(model, table, compiled(model, table, found), (args, kwargs))
-    net._settle(outputs)
+    settle(net, outputs)
     return net
 
 
@@ -84,16 +85,17 @@ class Elastic(nn.Module):
         self.table, self.space = table, made.space
         self._made, self._example = made, example
         self._resolution = made.resolution
-        self._by_field = _by_field(made.slots, self.space.names)
+        self._originals = Originals()
         self.beside = nn.Module()
         self._follows: dict[str, Callable[[Values], Any]] = {}
         self._values = self._full = self.max()
-        self._key = tuple(self._values.values())
-        self._whole = self._key
+        self._key: Any = None
+        self._whole = tuple(self._values.values())
         self._costs: dict[Any, tuple[int, int, int]] = {}
         self._versioned = list({id(one.tensor): one.tensor for one in made.stored.values()}.values())
         self._statistics = Statistics(model, lambda: sum(tensor._version for tensor in self._versioned))
         self.difference = 0.0
+        self._place(made.slots)
         guard([one.tensor for one in made.stored.values() if isinstance(one.tensor, nn.Parameter)])
 
     @property
@@ -137,7 +139,7 @@ class Elastic(nn.Module):
         if self._resolution:
             args, kwargs = resized(args, kwargs, self._values[self._resolution])
         if not self.training:
-            self._statistics.put(self._key, whole=self._key == self._whole, run=self._run)
+            self._statistics.put(self._key, whole=self._key in (None, self._whole), run=self._run)
         return self.model(*args, **kwargs)
 
     def calibrate(self, batches: Batches, count: int | None = None) -> Self:
@@ -180,9 +182,8 @@ class Elastic(nn.Module):
             with self.selected(chosen), self._evaluating():
                 args, kwargs = self._prepared()
                 flops = flops_of(self.model, args, kwargs)
-                tensors = self._used()
-                params = sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
-                self._costs[key] = params, flops, sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+                params, nbytes = size_of_used(self.model)
+                self._costs[key] = params, flops, nbytes
         return Cost(*self._costs[key], measure=lambda: self._latency(chosen))
 
     def stored(self) -> dict[str, Stored]:
@@ -231,30 +232,49 @@ class Elastic(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """Training or evaluation mode, as of any module; blocks that are not chosen follow."""
-        self._statistics.leave()
-        with self.selected(self.max()):
+        with self.entire():
             return super().train(mode)
 
+    @contextmanager
+    def entire(self) -> Iterator[nn.Module]:
+        """The model with all its blocks, candidates and whole tensors in place for a while, whatever is chosen."""
+        self._statistics.leave()
+        self._originals.restore()
+        self._key = None
+        try:
+            yield self.model
+        finally:
+            self._statistics.leave()
+            self._apply_all()
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        chosen = self._values
-        self._put(self.max())
-        super()._apply(fn, recurse)
-        self._example = tree_map(lambda leaf: _moved(leaf, fn), self._example)
-        for slot in self._made.slots:
-            slot.met.clear()
-        self._renew()
-        self._put(chosen)
+        with self.entire():
+            super()._apply(fn, recurse)
+            self._example = tree_map(lambda leaf: _moved(leaf, fn), self._example)
+            self._renew()
         return self
 
     def _renew(self) -> None:
         """Buffers may be new tensors; leaves are views of memory that is no longer used."""
+        self._originals.renew()
         whole = dict(self.model.named_buffers(remove_duplicate=False)) | {key.replace("/", "."): buffer for key, buffer in self.beside.named_buffers()}
         for name, one in self._made.stored.items():
             one.tensor = whole.get(name, one.tensor)
             one.forget()
         for slot in self._made.slots:
-            slot.apply(self._full)
+            slot.met.clear()
         self._versioned = list({id(one.tensor): one.tensor for one in self._made.stored.values()}.values())
+
+    def _place(self, slots: list[Slot]) -> None:
+        """These may change from now on."""
+        self._made.slots = slots
+        self._originals.note(change for slot in (*slots, *self._made.shown) for change in slot.changes)
+        self._by_field = _by_field(slots, [*self.space.names, *self._follows])
+
+    def _apply_all(self) -> None:
+        for slot in self._made.slots:
+            slot.apply(self._full)
+        self._key = tuple(self._full.values())
 
     def _put(self, values: Values) -> None:
         self._statistics.leave()
@@ -292,21 +312,6 @@ class Elastic(nn.Module):
             args, kwargs = self._prepared()
             return latency_of(lambda: self.model(*args, **kwargs), next(self.parameters()).device)
 
-    def _used(self) -> list[Tensor]:
-        """Tensors of the chosen subnet, each once."""
-        from ..derive.derive import derived_of
-
-        found: dict[int, Tensor] = {}
-        for module in self.model.modules():
-            for leaf, how in derived_of(module).items():
-                key = id(how)
-                found[key] = nn.Parameter(getattr(module, leaf).detach(), requires_grad=False)
-        inside = {id(tensor) for module in self.model.modules() for how in derived_of(module).values() for tensor in how.parameters()}
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
-            if id(tensor) not in inside:
-                found[id(tensor)] = tensor
-        return list(found.values())
-
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
         modes = [(module, module.training) for module in self.modules()]
@@ -318,48 +323,15 @@ class Elastic(nn.Module):
             for module, mode in modes:
                 module.training = mode
 
-    def _settle(self, outputs: Callable[[Any], Any] | None) -> None:
-        """Decide on attributes; the smallest subnet and two others must run on the example, and the smallest must be proved."""
-        made = self._made
-        probes = [self.min(), *(self.space.sample(seed) for seed in range(2))]
-
-        def runs(changes: list[Any]) -> str:
-            self._put(self.max())
-            slots = slots_of([change for slot in made.slots for change in slot.changes] + changes)
-            self._by_field = _by_field(slots, self.space.names)
-            problem = next((why for values in probes if (why := self._fails(values))), "") or self._disproved(outputs)
-            self._put(self.max())
-            return problem
-
-        changes = settled(made.guesses, runs)
-        made.slots = slots_of([change for slot in made.slots for change in slot.changes] + changes)
-        made.guesses = []
-        self._by_field = _by_field(made.slots, self.space.names)
-
-    def _fails(self, values: Values) -> str:
-        """Why a subnet does not run, or ""."""
-        self._put(self.space.canonical(values))
-        try:
-            with self._evaluating(), torch.no_grad():
-                self._run(*self._example[0], **self._example[1])
-        except Exception as error:  # noqa: BLE001  whatever a user's model raises is told to the user
-            chosen = ", ".join(f"{name} = {value}" for name, value in self._values.items())
-            return f"the subnet {{{chosen}}} does not run on the example: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        return ""
-
     def _folded(self) -> nn.Module:
         """The chosen subnet as a plain module, with the sizes that its layers show."""
         for slot in self._made.shown:
             slot.apply(self._values)
-        plain = fold(self.model)
-        for slot in self._made.shown:
-            slot.apply(self.max())
-        tightened(plain)
-        return plain
-
-    def _disproved(self, outputs: Callable[[Any], Any] | None) -> str:
-        self._put(self.min())
-        return disproved(self._made.axes, self._made.spaces, self._values, self._folded().eval(), self._prepared(), outputs)
+        try:
+            return replaced(tightened(fold(self.model)))
+        finally:
+            for slot in self._made.shown:
+                slot.apply(self.max())
 
 
 def _by_field(slots: list[Slot], names: Iterable[str]) -> dict[str, list[Slot]]:

@@ -47,7 +47,7 @@ class SubnetOptimizer(torch.optim.Optimizer):
         self.net, self.inner = net, optimizer
         self._stored = {id(one.tensor): one for one in net.stored().values()}
         self._count = len(net.stored())
-        self._views: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
+        self._views: dict[Leaf, tuple[dict[str, Any], dict[str, Any]]] = {}
         if foreign := [p for group in optimizer.param_groups for p in group["params"] if id(p) not in self._stored]:
             raise BadParameter(f"the optimizer holds {len(foreign)} parameters that are not the elastic model's; give them an optimizer of their own.")
         self.defaults = optimizer.defaults
@@ -115,10 +115,10 @@ class SubnetOptimizer(torch.optim.Optimizer):
         whole = self.inner.state.get(leaf.stored.tensor)
         if not whole:
             return {}
-        known = self._views.get(id(leaf))
+        known = self._views.get(leaf)
         if known is None or any(known[0].get(key) is not value for key, value in whole.items()):
             made = {key: leaf.view(value) if _entrywise(value, leaf) else value for key, value in whole.items()}
-            known = self._views[id(leaf)] = (dict(whole), made)
+            known = self._views[leaf] = (dict(whole), made)
         made = known[1] if alone else {key: value.clone() if isinstance(value, Tensor) and value.ndim == 0 else value for key, value in known[1].items()}
         self.inner.state[leaf.tensor] = made
         return dict(made)
@@ -132,7 +132,7 @@ class SubnetOptimizer(torch.optim.Optimizer):
             mine = whole.get(key)
             if value is before.get(key) and (value is mine or _entrywise(mine, leaf)):
                 continue
-            self._views.pop(id(leaf), None)
+            self._views.pop(leaf, None)
             if not isinstance(value, Tensor) or value.ndim == 0:
                 whole[key] = value
             elif value.shape == leaf.tensor.shape:

@@ -1,16 +1,22 @@
 """Find out which size an attribute repeats, where several fit: try on the example, smallest subnet first."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice, product
 from typing import Any
 
+import torch
 from torch import nn
 
+from ..derive import Quantised
+from ..derive.fold import folded
 from ..errors import BadParameter
+from .attention import tightened
 from .attributes import follows
+from .proof import Subnet, disproved
 from .sizes import Size
-from .slots import Change
+from .slots import Change, slots_of
+from .stored import Assembled
 
 #: combinations that are tried at most
 _MOST = 400
@@ -64,6 +70,52 @@ def settled(guesses: Sequence[Guess], runs: Callable[[list[Change]], str]) -> li
             return changes
         why = why or problem
     raise BadParameter(why)
+
+
+def settle(net: Any, outputs: Callable[[Any], Any] | None) -> None:
+    """Decide on attributes of an elastic model; its smallest subnet and two others must run on the example, and two are proved.
+
+    Raises:
+        BadParameter: no reading of the attributes makes them run.
+    """
+    made, probes = net._made, [net.min(), *(net.sample(seed) for seed in range(2))]
+    known = [change for slot in made.slots for change in slot.changes]
+
+    def use(changes: list[Change]) -> None:
+        with net.entire():
+            net._place(slots_of([*known, *changes]))
+
+    def runs(changes: list[Change]) -> str:
+        use(changes)
+        return next((why for values in probes if (why := _fails(net, values))), "") or next(
+            (why for v in probes[:2] if (why := _disproved(net, v, outputs))), ""
+        )
+
+    use(settled(made.guesses, runs))
+    made.guesses = []
+    net.select(net.max())
+
+
+def _fails(net: Any, values: Mapping[str, Any]) -> str:
+    """Why a subnet does not run, or ""."""
+    net.select(values)
+    try:
+        with net._evaluating(), torch.no_grad():
+            net._run(*net._example[0], **net._example[1])
+    except Exception as error:  # noqa: BLE001  whatever a user's model raises is told to the user
+        chosen = ", ".join(f"{name} = {value}" for name, value in net.active.items())
+        return f"the subnet {{{chosen}}} does not run on the example: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return ""
+
+
+def _disproved(net: Any, values: Mapping[str, Any], outputs: Callable[[Any], Any] | None) -> str:
+    """Why a subnet is put together wrongly, or ""; derivations that the user's model came with are in the table, and stay."""
+    with net.entire() as model:
+        names = {module: name for name, module in model.named_modules()}
+    net.select(values)
+    own = {name: names[module] for name, module in net.model.named_modules(remove_duplicate=False) if module in names}
+    plain = tightened(folded(net.model, (Assembled, Quantised))).eval()
+    return disproved(Subnet(net._made.axes, net._made.spaces, net.active, own), plain, net._prepared(), outputs)
 
 
 def _choices(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:

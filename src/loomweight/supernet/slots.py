@@ -13,6 +13,8 @@ from torch import nn
 
 Kind = Literal["_parameters", "_buffers", "_modules", "__dict__"]
 Values = Mapping[str, Any]
+#: module, dictionary, key
+Entry = tuple[int, str, str]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Change:
     fields: tuple[str, ...]
     make: Callable[[Values], Any]
     shown: bool = False
+
+    @property
+    def entry(self) -> Entry:
+        """Which entry of which module it is."""
+        return id(self.module), self.kind, self.key
 
 
 @dataclass
@@ -59,6 +66,33 @@ class Slot:
             target = getattr(change.module, change.kind)
             entries.setdefault((id(change.module), change.kind), (target, {}))[1][change.key] = change.make(values)
         return [(target.update, made) for target, made in entries.values()]
+
+
+@dataclass
+class Originals:
+    """Entries of modules as the model was given, so that all of it can be put in place again."""
+
+    entries: dict[Entry, tuple[dict[str, Any], Any]] = field(default_factory=dict)
+
+    def note(self, changes: Iterable[Change]) -> None:
+        """Remember entries that were not changed before."""
+        for change in changes:
+            target = getattr(change.module, change.kind)
+            self.entries.setdefault(change.entry, (target, target[change.key]))
+
+    def forget(self, entries: Iterable[Entry]) -> None:
+        """These are no longer changed."""
+        for entry in entries:
+            self.entries.pop(entry, None)
+
+    def renew(self) -> None:
+        """Remember the entries as they are now."""
+        self.entries = {entry: (target, target[entry[2]]) for entry, (target, _) in self.entries.items()}
+
+    def restore(self) -> None:
+        """Put them back."""
+        for (_, _, key), (target, value) in self.entries.items():
+            target[key] = value
 
 
 def slots_of(changes: Iterable[Change]) -> list[Slot]:

@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping
 
 from ..draft import Draft
 from ..space_table import Line
+from .bits import bits
 from .depth import depth
 from .heads import head_size, heads, queries
 from .kernel import kernel
+from .operator import operator
+from .rank import rank
 from .resolution import resolution
 from .stride import stride
 from .width import width
@@ -21,4 +24,7 @@ KINDS: Mapping[str, Callable[[Draft, Line], None]] = {
     "kernel": kernel,
     "stride": stride,
     "resolution": resolution,
+    "operator": operator,
+    "bits": bits,
+    "rank": rank,
 }

@@ -22,7 +22,7 @@ def depth(draft: Draft, line: Line) -> None:
         kept = {size: positions(len(lists[name]), size, spread="spread" in line.words) for size in sizes}
         parent, _, leaf = name.rpartition(".")
         draft.changes.append(Change(modules[parent], "_modules", leaf, (field,), _choose(lists[name], field, kept)))
-        draft.kept[field] = (name, kept)
+        draft.kept[name] = (field, {size: tuple(map(str, several)) for size, several in kept.items()})
 
 
 def positions(length: int, count: int, *, spread: bool) -> tuple[int, ...]:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from ...errors import BadParameter
-from ..draft import Draft, sizes_in
+from ..draft import Draft, homes, sizes_in
 from ..space_table import Line
-from .width import homes
 
 
 def heads(draft: Draft, line: Line) -> None:

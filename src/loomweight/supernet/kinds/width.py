@@ -1,13 +1,13 @@
 """width: how many units of a layer, of a residual stream, of an embedding are used."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from torch import nn
 
 from ...errors import BadParameter
-from ...weights.axes import Axes
-from ..draft import Draft, sizes_in
+from ..draft import Draft, homes, sizes_in
 from ..space_table import Line
+from .rank import ranks
 
 #: last words of the names of spaces inside attention
 INSIDE = ("heads", "queries", "dims", "values")
@@ -17,8 +17,10 @@ def width(draft: Draft, line: Line) -> None:
     """`width features.* : 16 32`: units that a layer makes, by the layer's name; layers that make the same units vary together.
 
     A pattern names the first layer of those that make the units, or what it lies in; a name without a pattern may be any of them.
+    Ranks of adapters are left to `rank`.
     """
-    labels = {label(space, draft.model): space for space in draft.axes.spaces if space.rpartition(".")[2] not in INSIDE}
+    others = set(ranks(draft.axes).values())
+    labels = {label(space, draft.model): space for space in draft.axes.spaces if space.rpartition(".")[2] not in INSIDE and space not in others}
     makers = _makers(draft, labels)
     exact = {line.where: makers[line.where]} if line.where in makers else {}
     matched = exact or {name: labels[name] for name in draft.found(line, labels, "width that may vary (see `loomweight axes`)")}
@@ -48,13 +50,3 @@ def label(space: str, model: nn.Module) -> str:
     """The name of a space as that of the module that makes it."""
     short = space.removeprefix("layer.")
     return short if short in dict(model.named_modules()) else space
-
-
-def homes(axes: Axes, space: str) -> list[str]:
-    """Modules whose tensors carry a space."""
-    return list(dict.fromkeys(_modules(axes, space)))
-
-
-def _modules(axes: Axes, space: str) -> Iterator[str]:
-    for use in axes.uses(space):
-        yield use.tensor.rpartition(".")[0]

@@ -18,11 +18,11 @@ from ...derive import Mixture
 from ...derive.derive import HOLDER, derived_of, put, undo
 from ...errors import BadParameter, UnknownName
 from ...weights.names import listed
-from ..beside import Entry, adopt
+from ..beside import adopt
 from ..draft import named_by
 from ..elastic import Elastic, Values
 from ..parts import Layout
-from ..slots import Change
+from ..slots import Change, Entry
 from ..stored import Assembled, Stored, parameters_of
 from .router import Code, Router, Rows
 
