@@ -44,6 +44,7 @@ METHODS = {
     "Evaluating the Search Phase of Neural Architecture Search": ("evaluate", "search_phase"),
     "Understanding Neural Architecture Search Techniques": ("evaluate", "structure_correlation"),
     "Mixture-of-Supernets: Improving Weight-Sharing Supernet Training with Architecture-Routed Mixture-of-Experts": ("supernet", "mixture_of_supernets"),
+    "Balanced Mixture of SuperNets for Learning the CNN Pooling Architecture": ("supernet", "balanced_mixture"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

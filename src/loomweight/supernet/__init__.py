@@ -34,11 +34,14 @@ from .samplers.shifting import Shifting as Shifting
 from .samplers.shrinking import Shrinking as Shrinking
 from .samplers.stratified import Stratified as Stratified
 from .samplers.uniform import Uniform as Uniform
+from .sharing.balanced_mixture import BalancedMixture as BalancedMixture
 from .sharing.conflict import Conflict as Conflict
 from .sharing.conflict import Matching as Matching
 from .sharing.conflict import conflicts as conflicts
 from .sharing.few_shot import Regions as Regions
 from .sharing.few_shot import few_shot as few_shot
+from .sharing.grouped import grouped as grouped
+from .sharing.grouped import prefix as prefix
 from .sharing.routed import Routing as Routing
 from .sharing.routed import mixture_of_supernets as mixture_of_supernets
 from .space_table import Line as Line
