@@ -45,6 +45,8 @@ METHODS = {
     "Understanding Neural Architecture Search Techniques": ("evaluate", "structure_correlation"),
     "Mixture-of-Supernets: Improving Weight-Sharing Supernet Training with Architecture-Routed Mixture-of-Experts": ("supernet", "mixture_of_supernets"),
     "Balanced Mixture of SuperNets for Learning the CNN Pooling Architecture": ("supernet", "balanced_mixture"),
+    "Poisoning the Search Space in Neural Architecture Search": ("evaluate", "poisoning"),
+    "Towards One Shot Search Space Poisoning in Neural Architecture Search": ("evaluate", "poisoning"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

@@ -9,6 +9,11 @@ from .improvement import relative_improvement as relative_improvement
 from .interference import interference as interference
 from .noise import SeedNoise as SeedNoise
 from .noise import seed_noise as seed_noise
+from .poison import Poisoning as Poisoning
+from .poison import antidote as antidote
+from .poison import poisoned as poisoned
+from .poison import poisoning as poisoning
+from .poison_layers import poison_layer as poison_layer
 from .ranking import RankedScore as RankedScore
 from .ranking import Ranking as Ranking
 from .ranking import ranking as ranking
