@@ -21,6 +21,7 @@ from .find import find as find
 from .front import Direction as Direction
 from .front import front as front
 from .mutation import LocalMutation as LocalMutation
+from .predict import BOSHNAS as BOSHNAS
 from .predict import MLP as MLP
 from .predict import Cell as Cell
 from .predict import Forest as Forest

@@ -22,11 +22,18 @@ from .dimension import Int
 from .emars import EMARS
 from .evolution import RegularisedEvolution
 from .mutation import LocalMutation
+from .predict.boshnas import BOSHNAS
 from .sampler import Sampler
 from .space import Space
 
 #: ours, functions of a study's past; the others are Optuna's
-OWN: dict[str, Callable[..., Sampler]] = {"evolution": RegularisedEvolution, "mutation": LocalMutation, "bandit": NestedBandit, "emars": EMARS}
+OWN: dict[str, Callable[..., Sampler]] = {
+    "evolution": RegularisedEvolution,
+    "mutation": LocalMutation,
+    "bandit": NestedBandit,
+    "emars": EMARS,
+    "boshnas": BOSHNAS,
+}
 KINDS = ("auto", "cmaes", "tpe", "random", "nsga2", *OWN)
 
 

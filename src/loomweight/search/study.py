@@ -40,7 +40,7 @@ class Study:
         space: what may be chosen.
         objectives: "max" or "min" for each objective, or name -> "max" or "min".
         sampler: Optuna's "cmaes" (numbers, one objective), "tpe", "random", "nsga2"; ours, for one objective, "evolution", "mutation",
-            "bandit", "emars", or a `Sampler` with settings of its own; or "auto": cmaes where it can, else tpe.
+            "bandit", "emars", "boshnas", or a `Sampler` with settings of its own; or "auto": cmaes where it can, else tpe.
         seed: the same seed, space and told values give the same proposals.
         storage: a file that remembers. An existing one is continued: what was open when its process ended is proposed again
             first, then the study goes on exactly as it would have. None keeps it in memory.

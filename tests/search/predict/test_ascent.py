@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -25,7 +25,7 @@ def test_the_spread_follows_the_noise_of_the_labels() -> None:
     draw = np.random.default_rng(0)
     x = draw.uniform(-1, 1, (300, 1))
     y = x[:, 0] + draw.normal(size=300) * np.where(x[:, 0] > 0, 1.0, 0.05)
-    left, right = Heteroscedastic().fit(x, y).posterior([[-0.6], [0.6]]).spread
+    left, right = Heteroscedastic(steps=200, decay=0.1).fit(x, y).posterior([[-0.6], [0.6]]).spread
     assert left < 0.25 and 0.6 < right < 1.5
 
 
@@ -72,6 +72,7 @@ def test_rows_do_not_see_each_other() -> None:
 
 
 @given(st.lists(st.floats(-0.5, 1.5), min_size=6, max_size=6))
+@settings(max_examples=20)
 def test_the_nearest_configuration_is_the_nearest_of_all(point: list[float]) -> None:
     """Second formula: look at every configuration."""
     space = Space(SPACE.dimensions)

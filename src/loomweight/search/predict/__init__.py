@@ -3,6 +3,7 @@
 A predictor takes encoded configurations, a row each, and what they were worth; it knows no networks and no spaces.
 """
 
+from .boshnas import BOSHNAS as BOSHNAS
 from .cell import Cell as Cell
 from .forest import Forest as Forest
 from .gaussian import GaussianProcess as GaussianProcess

@@ -41,9 +41,9 @@ class Heteroscedastic(Predictor):
 
     widths: tuple[int, ...] = (64, 32)
     members: int = 5
-    steps: int = 200
+    steps: int = 100
     rate: float = 1e-2
-    decay: float = 0.1
+    decay: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
