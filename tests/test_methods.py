@@ -47,6 +47,13 @@ METHODS = {
     "Balanced Mixture of SuperNets for Learning the CNN Pooling Architecture": ("supernet", "balanced_mixture"),
     "Poisoning the Search Space in Neural Architecture Search": ("evaluate", "poisoning"),
     "Towards One Shot Search Space Poisoning in Neural Architecture Search": ("evaluate", "poisoning"),
+    "Weight-Entanglement Meets Gradient-Based Neural Architecture Search": ("supernet", "relaxed"),
+    "GOLD-NAS: Gradual, One-Level, Differentiable": ("supernet", "gold_nas"),
+    "Rethinking Architecture Selection in Differentiable NAS": ("supernet", "select_by_perturbation"),
+    "ROME: Robustifying Memory-Efficient NAS via Topology Disentanglement and Gradient Accumulation": ("supernet", "rome"),
+    "AutoHAS: Efficient Hyperparameter and Architecture Search": ("supernet", "auto_has"),
+    "DropNAS: Grouped Operation Dropout for Differentiable Architecture Search": ("supernet", "drop_nas"),
+    "RARTS: An Efficient First-Order Relaxed Architecture Search Method": ("supernet", "rarts"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

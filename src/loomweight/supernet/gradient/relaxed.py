@@ -43,7 +43,7 @@ class Relaxed(nn.Module):
         super().__init__()
         self.model, self.space = model, found.space
         self.fields = found.fields
-        device = next(iter(model.parameters())).device
+        device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
         self.parameters_of_fields = nn.ParameterList([torch.zeros(len(field.options), device=device) for field in found.fields.values()])
         self._found = found
         self.coefficients = _for_each(coefficients, found.fields)
