@@ -186,6 +186,11 @@ class Elastic(nn.Module):
                 self._costs[key] = params, flops, nbytes
         return Cost(*self._costs[key], measure=lambda: self._latency(chosen))
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "_ddp_params_and_buffers_to_ignore":
+            raise BadParameter("DistributedDataParallel would miss the gradients of subnets; train an elastic model with lw.supernet.Parallel(step, net, ...).")
+        return super().__getattr__(name)
+
     def stored(self) -> dict[str, Stored]:
         """Every tensor of the whole model by its name."""
         return self._made.stored
