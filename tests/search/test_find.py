@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from loomweight.engines import Threads
 from loomweight.errors import BadParameter, NonFinite, UnknownName
-from loomweight.search import Budget, Float, LocalMutation, Ordered, RegularisedEvolution, Space, Values, find
+from loomweight.search import EMARS, Budget, Float, LocalMutation, Ordered, RegularisedEvolution, Space, Values, find
+from loomweight.supernet import elastic
 from tests.search.networks import CELL, NET, after_12_epochs, size
 
 
@@ -101,7 +103,9 @@ def test_a_front_of_worth_and_costs() -> None:
     found = find(net, {"worth": net.worth, "narrow": lambda v: -v["width1"]}, minimise=("params",), budget=Budget(50, "nsga2", seed=2))
     rows = np.array([(-trial.values[0], -trial.values[1], trial.values[2]) for trial in found.trials])
     better = [[bool((a <= b).all() and (a < b).any()) for a in rows] for b in rows]
-    assert [trial.number for trial in found.front] == [i for i, beaten in enumerate(better) if not any(beaten)]
+    unbeaten = [found.trials[i] for i, beaten in enumerate(better) if not any(beaten)]
+    assert {str(trial.parameters) for trial in found.front} == {str(trial.parameters) for trial in unbeaten}
+    assert len({str(trial.parameters) for trial in found.front}) == len(found.front)
     assert all(trial.values[2] == found.cost(trial).params for trial in found.trials)
     with pytest.raises(BadParameter, match="no best trial of 3 objectives"):
         _ = found.best
@@ -241,6 +245,34 @@ def test_numbers_without_gaps_can_be_limited_too() -> None:
     found = find(net, lambda v: v["x"] * v["y"], subject_to={"sum": "<= 0.6"}, budget=Budget(60, "cmaes"))
     assert all(sum(trial.parameters.values()) <= 0.6 for trial in found.trials)
     assert 0.08 < found.best.values[0] <= 0.09
+
+
+def test_a_sampler_that_wants_repeats_gets_them() -> None:
+    """EMARS measures its survivors again: accuracies that rise with training are not taken from memory."""
+    net = Net()
+    found = find(net, lambda v: net.worth(v) * net.judged[str(v)], subject_to={"params": "<= 9000"}, budget=Budget(40, EMARS(population=6)))
+    assert sum(net.judged.values()) == 40
+    assert max(net.judged.values()) > 2
+    assert found.best.values[0] > max(net.worth(values) for values in NET.enumerate() if size(values) ** 2 <= 9000)
+
+
+def test_subnets_of_a_supernet_are_found_within_their_parameters() -> None:
+    """All twelve are looked at one by one: the best of those that keep the limit is what is found, and its export is of that size."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    batch = torch.randn(32, 6)
+    net = elastic(model, {"width": {"0": [4, 8, 16], "2": [2, 4, 8, 16]}}, batch)
+
+    def spread(values: Values) -> float:
+        net.select(values)
+        with torch.no_grad():
+            return float(net(batch).std())
+
+    found = find(net, spread, subject_to={"params": "<= 150", "latency_ms": "<= 10000"}, budget=Budget(10, "evolution"))
+    within = [values for values in net.space.enumerate() if net.cost(values).params <= 150]
+    assert 2 < len(within) < 10
+    assert found.best.values[0] == max(spread(values) for values in within)
+    assert sum(p.numel() for p in net.export(found.best.parameters).parameters()) == found.cost(found.best).params <= 150
 
 
 def test_a_table_can_be_searched() -> None:

@@ -52,8 +52,9 @@ class Found:
 
     @property
     def front(self) -> tuple[Trial, ...]:
-        """The trials that no other one beats in every objective."""
-        return self.study.front
+        """The trials that no other one beats in every objective; of an architecture that was proposed again, the first trial."""
+        first = {key_of(trial.parameters): trial for trial in reversed(self.study.front)}
+        return tuple(sorted(first.values(), key=lambda trial: trial.number))
 
     @property
     def trials(self) -> tuple[Trial, ...]:
