@@ -1,7 +1,7 @@
 """BatchNorm of subnets: every subnet has statistics of its own, computed when it is first evaluated."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from ..errors import BadParameter
 from ..weights.axes.find import arguments
+
+#: entries of a piece of an activation
+_PIECE = 1 << 16
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 
@@ -83,7 +86,7 @@ class Statistics:
             count = torch.zeros((), dtype=torch.int64, device=mean.device)
             fresh[layer] = {"running_mean": torch.zeros_like(mean), "running_var": torch.ones_like(mean), "num_batches_tracked": count}
         self._place(fresh)
-        with _recording(self.layers), torch.no_grad():
+        with _recording(fresh), torch.no_grad():
             for batch in self._batches or ():
                 args, kwargs = inputs_of(batch)
                 run(*args, **kwargs)
@@ -98,13 +101,42 @@ def inputs_of(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
 
 
 @contextmanager
-def _recording(layers: list[Any]) -> Any:
-    """These layers alone normalise by the batch and average what they see, over all batches alike."""
-    before = [(layer, layer.training, layer.momentum) for layer in layers]
-    for layer in layers:
-        layer.training, layer.momentum = True, None
+def _recording(fresh: Mapping[nn.Module, dict[str, Tensor]]) -> Iterator[None]:
+    """Each layer normalises by what it is given, and in the end has the averages over all batches in its entries of `fresh`.
+
+    As torch's training mode with `momentum=None`, in about half its time on processors: means of a layer's input by sums along contiguous
+    axes, then the layer itself in evaluation mode.
+    """
+    seen = {layer: [entries[key].clone() for key in ("running_mean", "running_var")] for layer, entries in fresh.items()}
+
+    def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        entries, (means, variances) = fresh[layer], seen[layer]
+        x = inputs[0].detach()
+        mean, squares, n = _moments(x)
+        count = entries["num_batches_tracked"].add_(1)
+        means.lerp_(mean.to(means), 1 / count.item())
+        variances.lerp_((squares / max(n - 1, 1)).to(variances), 1 / count.item())
+        layer._buffers.update(running_mean=mean.to(means), running_var=(squares / n).to(variances))
+
+    hooks = [layer.register_forward_pre_hook(look) for layer in fresh]
     try:
         yield
     finally:
-        for layer, training, momentum in before:
-            layer.training, layer.momentum = training, momentum
+        for hook in hooks:
+            hook.remove()
+        for layer, (means, variances) in seen.items():
+            fresh[layer]["running_mean"].copy_(means)
+            fresh[layer]["running_var"].copy_(variances)
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean of each channel, sum of squares around it, and their number; float32, in pieces that stay in the cache."""
+    others = [axis for axis in range(x.ndim) if axis != 1]
+    n = x.numel() // x.shape[1]
+    pieces = x.split(max(1, _PIECE * len(x) // max(x.numel(), 1)))
+    mean = torch.stack([piece.float().sum(others) for piece in pieces]).sum(0) / n
+    centre, scratch = mean.view(-1, *(1,) * (x.ndim - 2)), torch.empty_like(pieces[0], dtype=torch.float32)
+    squares = torch.zeros_like(mean)
+    for piece in pieces:
+        squares += torch.sub(piece, centre, out=scratch[: len(piece)]).square_().sum(others)
+    return mean, squares, n
