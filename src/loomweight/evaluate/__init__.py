@@ -24,12 +24,15 @@ from .flatness import adversarial_flatness as adversarial_flatness
 from .flatness import ascent as ascent
 from .flatness import filter_direction as filter_direction
 from .flatness import random_flatness as random_flatness
+from .graph_mixture import GraphMixture as GraphMixture
 from .greedy import Attempt as Attempt
 from .greedy import Selection as Selection
 from .greedy import greedy_soup as greedy_soup
 from .layerwise import Group as Group
 from .layerwise import Layerwise as Layerwise
 from .layerwise import layerwise as layerwise
+from .nac import Coding as Coding
+from .nac import nac as nac
 from .nasbench201 import CellCost as CellCost
 from .nasbench201 import NasBench201 as NasBench201
 from .nasbench201 import nasbench201 as nasbench201
