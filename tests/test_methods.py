@@ -12,6 +12,10 @@ from loomweight.methods import PACKAGES, catalog, find, snake
 PAPERS = (Path(__file__).parents[1] / os.environ.get("LOOMWEIGHT_DATA", "../shared/data")).parent / "papers"
 #: the papers of issues whose methods are built: title -> a method that has it
 METHODS = {
+    "GP-NAS-ensemble: a model for NAS Performance Prediction": ("search", "gaussian_ensemble"),
+    "ParZC: Parametric Zero-Cost Proxies for Efficient NAS": ("search", "par_zc"),
+    "Robustifying and Boosting Training-Free Neural Architecture Search": ("search", "robot"),
+    "FlexiBERT: Are Current Transformer Architectures too Homogeneous and Rigid?": ("search", "boshnas"),
     "Analysis of Linear Mode Connectivity via Permutation-Based Weight Matching": ("align", "singular_alignment"),
     "PLeaS -- Merging Models with Permutations and Least Squares": ("align", "pleas"),
     "Layer-wise Linear Mode Connectivity": ("evaluate", "layerwise"),

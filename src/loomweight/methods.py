@@ -16,7 +16,7 @@ from . import align, derive, edits, evaluate, evidence, merge, rules, search, su
 from .edits import Edit
 from .errors import unknown
 from .rules import Rule, Running
-from .search import Sampler
+from .search import Predictor, Sampler
 from .trajectory import Track
 
 PACKAGES: tuple[ModuleType, ...] = (edits, rules, derive, align, evidence, evaluate, search, trajectory, supernet, merge)
@@ -97,7 +97,7 @@ _KINDS = {
     "supernet": "supernet",
     "trajectory": "trajectory",
 }
-_BASES: dict[type, str] = {Edit: "edit", Rule: "rule", Running: "running rule", Track: "average", Sampler: "sampler"}
+_BASES: dict[type, str] = {Edit: "edit", Rule: "rule", Running: "running rule", Track: "average", Sampler: "sampler", Predictor: "predictor"}
 
 
 def _kind(thing: object, package: ModuleType) -> str | None:
