@@ -8,8 +8,8 @@ where theirs takes three, a natural-parameter network, a teacher with dropout, a
 trained anew for each proposal; starts are the best known and random configurations; among the ends the one of the largest bound that was not tried yet is
 taken. The embedding by graph similarity is left to the caller: fields are encoded by the space.
 
-It is for spaces where more of something is better, or an option as such is: there few trials teach the networks which way is up (docs/BENCHMARKS.md). Where the
-best configuration lies inside a bowl, networks with a few dozen labels point to a corner again and again, and evolution finds more.
+On NAS-Bench-201 it lies between random search and evolution (docs/BENCHMARKS.md). Where the best configuration lies inside a bowl, networks with a few dozen
+labels point to a corner again and again, and random search finds as much.
 """
 
 from collections.abc import Callable
