@@ -9,7 +9,7 @@ trained anew for each proposal; starts are the best known and random configurati
 taken. The embedding by graph similarity is left to the caller: fields are encoded by the space.
 
 On NAS-Bench-201 it lies between random search and evolution (docs/BENCHMARKS.md). Where the best configuration lies inside a bowl, networks with a few dozen
-labels point to a corner again and again, and random search finds as much.
+labels point to a corner again and again, and random search finds more.
 """
 
 from collections.abc import Callable
