@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
+from statistics import mean
 from types import SimpleNamespace
 
 import pytest
@@ -124,3 +126,31 @@ def test_a_killed_run_goes_on_and_only_with_its_own_settings(bench: SimpleNamesp
     assert asked == [(arch["pools"], seed) for seed in (0, 1) for arch in truth.architectures()]
     with pytest.raises(SystemExit, match="made by other settings"):
         script.begun("pooling", truth._replace(epochs=1), path)
+
+
+def agreement(first: list[float], second: list[float]) -> float:
+    """Kendall's tau-b, pair by pair."""
+    signs = [((a > c) - (a < c), (b > d) - (b < d)) for (a, b), (c, d) in combinations(list(zip(first, second, strict=True)), 2)]
+    ordered = [sum(sign[side] != 0 for sign in signs) for side in (0, 1)]
+    return sum(a * b for a, b in signs) / (ordered[0] * ordered[1]) ** 0.5
+
+
+@pytest.mark.parametrize(("name", "images"), [("blocks", 10_000), ("pooling", 2_000)])
+def test_a_committed_table_is_of_its_space(bench: SimpleNamespace, name: str, images: int) -> None:
+    truth, table = bench.spaces.TRUTHS[name], bench.tables.read(BENCH / "tables" / f"{name}.csv")
+    assert [row.arch for row in table.rows] == truth.architectures()
+    assert f"ground_truth.py {name}`: {truth.epochs} epochs" in table.header[1] and f"peak rate {truth.rate}." in table.header[1]
+    for row in table.rows:
+        assert row.costs["params"] == parameters(truth.network(row.arch))
+        assert sorted(row.accuracies) == table.seeds == list(range(len(table.seeds))) and len(table.seeds) >= 2
+        assert all(abs(found * images / 100 - round(found * images / 100)) < 1e-6 for found in row.accuracies.values())
+    assert table.rows[-1].costs == bench.script.costs(truth, truth.architectures()[-1])
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_networks_differ_by_more_than_their_seeds(bench: SimpleNamespace, name: str) -> None:
+    table = bench.tables.read(BENCH / "tables" / f"{name}.csv")
+    columns = [[row.accuracies[seed] for row in table.rows] for seed in table.seeds]
+    found = bench.tables.summary(table)
+    assert found["tau between seeds"] == pytest.approx(mean(agreement(a, b) for a, b in combinations(columns, 2)))
+    assert found["tau between seeds"] > 0.4 and found["spread"] > 2 * found["noise"]
