@@ -42,6 +42,29 @@ BLOCKS = Space(
 POOLING = Space({"pools": Choice(tuple(f"{first}-{second}" for first, second in combinations(range(1, len(WIDTHS)), 2)))})
 
 
+#: both spaces as lines for `supernet.elastic`, whose fields are named after modules; `Truth.chosen` translates
+BLOCKS_TABLE = """
+width stem.0 : 1 8
+kernel stage1.* : 1 3 5 tied
+depth stage1 : 1 2
+width stage2.conv1 : 8 32
+kernel stage2.* : 3 5 tied
+"""
+POOLING_TABLE = "stride pool[1-9] : 1 2"
+
+
+class Pool(nn.Module):
+    """The largest of `stride` x `stride` pixels, a single pixel as it is; with a stride of 1, what comes in."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, pixels, pixels) -> (n, channels, pixels / stride, pixels / stride)."""
+        return x if self.stride == 1 else nn.functional.max_pool2d(x, self.stride, ceil_mode=True)
+
+
 class Hidden(nn.Module):
     """A residual block whose hidden width and kernel size are free: relu(x + conv(relu(conv(x))))."""
 
@@ -86,12 +109,23 @@ def positions(arch: Values) -> tuple[int, int]:
 
 
 def pooling(arch: Values) -> nn.Sequential:
-    """A network of POOLING: a convolution and nine residual blocks; `pool3` stands before `block3` and is MaxPool2d or Identity."""
+    """A network of POOLING: a convolution and nine residual blocks; `pool3` stands before `block3`."""
     layers: dict[str, nn.Module] = {"stem": convolution(3, WIDTHS[0], 3)}
     for place in range(1, len(WIDTHS)):
-        layers[f"pool{place}"] = nn.MaxPool2d(2) if place in positions(arch) else nn.Identity()
+        layers[f"pool{place}"] = Pool(2 if place in positions(arch) else 1)
         layers[f"block{place}"] = Block(WIDTHS[place - 1], WIDTHS[place], 1)
     return nn.Sequential(OrderedDict({**layers, "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "head": nn.Linear(WIDTHS[-1], 10)}))
+
+
+def blocks_chosen(arch: Values) -> Values:
+    """A configuration of BLOCKS by the fields of BLOCKS_TABLE."""
+    fields = [line.partition(" :")[0] for line in BLOCKS_TABLE.strip().splitlines()]
+    return dict(zip(fields, (arch[name] for name in ("stem_width", "kernel1", "depth1", "width2", "kernel2")), strict=True))
+
+
+def pooling_chosen(arch: Values) -> Values:
+    """A configuration of POOLING by the fields of POOLING_TABLE."""
+    return {f"stride pool{place}": 2 if place in positions(arch) else 1 for place in range(1, len(WIDTHS))}
 
 
 def read(path: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Split:
@@ -123,6 +157,8 @@ class Truth(NamedTuple):
     shape: tuple[int, int, int]
     epochs: int
     rate: float
+    table: str
+    chosen: Callable[[Values], Values]
 
     def architectures(self) -> list[Values]:
         """Every configuration, in the order of the table."""
@@ -138,6 +174,6 @@ class Truth(NamedTuple):
 
 
 TRUTHS = {
-    "blocks": Truth(BLOCKS, blocks, fashion, (1, 14, 14), 4, 0.1),
-    "pooling": Truth(POOLING, pooling, cifar, (3, 16, 16), 8, 0.1),
+    "blocks": Truth(BLOCKS, blocks, fashion, (1, 14, 14), 4, 0.1, BLOCKS_TABLE, blocks_chosen),
+    "pooling": Truth(POOLING, pooling, cifar, (3, 16, 16), 8, 0.1, POOLING_TABLE, pooling_chosen),
 }
