@@ -6,14 +6,13 @@ are sent, so that a step of small subnets sends little, and entries that nobody 
 """
 
 from collections.abc import Sequence
-from itertools import pairwise, product
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
 from .elastic import Elastic
-from .parts import Region
+from .parts import Region, cells
 from .stored import Leaf, Stored
 
 #: (number of the part, its region); -1 and an empty region for a whole tensor
@@ -77,21 +76,6 @@ def _agreed(one: Stored, uses: Sequence[Sequence[Use]]) -> list[Leaf]:
         largest = max(leaves, key=lambda leaf: leaf.tensor.numel())
         found += [largest] if all(largest.covers(leaf) for leaf in leaves) else [_leaf(one, (number, cell)) for cell in cells(regions)]
     return found
-
-
-def cells(regions: Sequence[Region]) -> list[Region]:
-    """The smallest boxes between all edges of regions that lie in one of them.
-
-    >>> cells([((0, 4), (0, 8)), ((0, 8), (0, 4))])
-    [((0, 4), (0, 4)), ((0, 4), (4, 8)), ((4, 8), (0, 4))]
-    """
-    edges = [sorted({edge for region in regions for edge in region[axis]}) for axis in range(len(regions[0]))]
-    boxes = product(*(list(pairwise(along)) for along in edges))
-    return [box for box in boxes if any(_inside(box, region) for region in regions)]
-
-
-def _inside(box: Region, region: Region) -> bool:
-    return all(low <= begin and end <= high for (begin, end), (low, high) in zip(box, region, strict=True))
 
 
 def _leaf(one: Stored, use: Use) -> Leaf:

@@ -1,6 +1,7 @@
 """An optimizer that pays for what was used: a step touches the entries of the subnets that ran, and no others."""
 
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from ..errors import BadParameter
 from .elastic import Elastic
 from .guard import Allowed
+from .parts import Part, cells
 from .stored import Leaf, Stored
 
 #: their state of entries that were never used is not zero, or is not kept entry by entry
@@ -153,7 +155,7 @@ def _entrywise(value: Any, leaf: Leaf) -> bool:
 def united(stored: Stored) -> Iterator[Leaf]:
     """Leaves with gradients that do not overlap; those inside others are added to them.
 
-    Leaves that overlap without one holding the other are added up in a gradient of the whole tensor.
+    Leaves that overlap without one holding the other are cut along each other's edges, so that what none of them used has no gradient.
     """
     leaves = list(stored.with_gradient())
     if len(leaves) < 2:
@@ -163,27 +165,30 @@ def united(stored: Stored) -> Iterator[Leaf]:
     kept: list[Leaf] = []
     for leaf in leaves:
         home = next((other for other in kept if other.covers(leaf)), None)
-        if home is None and any(_overlap(other, leaf) for other in kept):
-            kept = [_in_whole(stored, kept)]
-            home = kept[0]
         if home is None:
             kept.append(leaf)
         else:
             home.inside(home.tensor.grad, leaf).add_(leaf.tensor.grad)  # type: ignore[arg-type]
             leaf.tensor.grad = None
-    yield from kept
+    for part in {id(leaf.part): leaf.part for leaf in kept}.values():
+        mine = [leaf for leaf in kept if leaf.part is part]
+        apart = part is None or not any(_overlap(a, b) for a, b in combinations(mine, 2))
+        yield from mine if apart else _cut(stored, part, mine)  # type: ignore[arg-type]
 
 
 def _overlap(a: Leaf, b: Leaf) -> bool:
-    if a.part is not b.part:
-        return a.part is None or b.part is None
     return all(x[0] < y[1] and y[0] < x[1] for x, y in zip(a.region, b.region, strict=True))
 
 
-def _in_whole(stored: Stored, leaves: list[Leaf]) -> Leaf:
-    total = torch.zeros_like(stored.tensor)
+def _cut(stored: Stored, part: Part, leaves: list[Leaf]) -> list[Leaf]:
+    """Leaves of one part as smaller ones that do not overlap, with the sums of their gradients."""
+    found = []
+    for region in cells([leaf.region for leaf in leaves]):
+        cell = stored.leaf(part, region)
+        covering = [leaf for leaf in leaves if leaf.covers(cell)]
+        found.append((cell, sum(leaf.inside(leaf.tensor.grad, cell) for leaf in covering)))  # type: ignore[arg-type]
     for leaf in leaves:
-        leaf.view(total).add_(leaf.tensor.grad)  # type: ignore[arg-type]
         leaf.tensor.grad = None
-    stored.whole.tensor.grad = total
-    return stored.whole
+    for cell, gradient in found:
+        cell.tensor.grad = gradient.contiguous()  # type: ignore[union-attr]
+    return [cell for cell, _ in found]

@@ -9,7 +9,7 @@ assembled from them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import torch
@@ -119,6 +119,21 @@ class Layout:
             if (count := self.counts[axis]) > 1:
                 blocks = [torch.cat(blocks[i : i + count], axis) for i in range(0, len(blocks), count)]
         return blocks[0]
+
+
+def cells(regions: Sequence[Region]) -> list[Region]:
+    """The smallest boxes between all edges of regions that lie in one of them.
+
+    >>> cells([((0, 4), (0, 8)), ((0, 8), (0, 4))])
+    [((0, 4), (0, 4)), ((0, 4), (4, 8)), ((4, 8), (0, 4))]
+    """
+    edges = [sorted({edge for region in regions for edge in region[axis]}) for axis in range(len(regions[0]))]
+    boxes = product(*(list(pairwise(along)) for along in edges))
+    return [box for box in boxes if any(_inside(box, region) for region in regions)]
+
+
+def _inside(box: Region, region: Region) -> bool:
+    return all(low <= begin and end <= high for (begin, end), (low, high) in zip(box, region, strict=True))
 
 
 def layout_of(axes: Axes, tensor: str, fields: Mapping[str, str], windows: Mapping[int, Cut]) -> Layout:
