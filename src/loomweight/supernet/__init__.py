@@ -67,3 +67,4 @@ from .steps.regularise import ExponentialThenConstant as ExponentialThenConstant
 from .steps.sandwich import Sandwich as Sandwich
 from .steps.single_path import SinglePath as SinglePath
 from .steps.taught import Taught as Taught
+from .steps.zero_residuals import zero_residuals as zero_residuals
