@@ -59,6 +59,7 @@ METHODS = {
     "DropNAS: Grouped Operation Dropout for Differentiable Architecture Search": ("supernet", "drop_nas"),
     "RARTS: An Efficient First-Order Relaxed Architecture Search Method": ("supernet", "rarts"),
     "Do Not Train It: A Linear Neural Architecture Search of Graph Neural Networks": ("evaluate", "nac"),
+    "Low-Rank Adapters Meet Neural Architecture Search for LLM Compression": ("derive", "from_peft"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

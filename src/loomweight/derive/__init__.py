@@ -12,6 +12,7 @@ from .derive import derivations as derivations
 from .derive import derive as derive
 from .derive import restore as restore
 from .fold import fold as fold
+from .from_peft import from_peft as from_peft
 from .low_rank import LowRank as LowRank
 from .mixture import Mixture as Mixture
 from .quantised import Quantised as Quantised
