@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from loomweight.errors import BadParameter, UnknownName
-from loomweight.supernet import Choice, Coefficients, Dirichlet, Elastic, Gumbel, Join, Softmax, SubnetOptimizer, elastic, relaxed
+from loomweight.supernet import Choice, Coefficients, Dirichlet, Elastic, Gumbel, Join, Softmax, SubnetOptimizer, costs_of, elastic, relaxed
 from loomweight.supernet.gradient.coefficients import Field
 
 
@@ -277,3 +277,30 @@ def test_a_depth_that_is_added_up_outside_its_blocks_is_refused() -> None:
     net = elastic(Outside(), "depth blocks : 1 2", torch.ones(1, 4))
     with pytest.raises(BadParameter, match=r"'depth blocks' cannot be relaxed.*outside the blocks"):
         relaxed(net)
+
+
+class Operators(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(4, 8), nn.Linear(8, 2)
+        two = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+        self.cell = Choice({"skip": nn.Identity(), "one": nn.Linear(8, 8), "two": two})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cell(self.stem(x).relu()))
+
+
+def test_operators_of_an_elastic_model_are_mixed_with_its_sizes() -> None:
+    torch.manual_seed(0)
+    net = elastic(Operators(), "operator cell : skip two\nwidth stem : 4 8\nwidth cell.two.0 : 2 8", torch.zeros(1, 4))
+    x = torch.randn(5, 4)
+    before = [net.select(values)(x) for values in net.space.enumerate()]
+    net.select(net.min())
+    mixed = relaxed(net)
+    assert mixed.fields["operator cell"].free == (True, False)
+    assert max(mixed.disagreement(x).values()) < 1e-5
+    mixed(x).sum().backward()
+    unused = {"cell.one.weight", "cell.one.bias"}
+    assert {name for name, tensor in net.named_parameters() if tensor.grad is None} == unused
+    assert all(torch.equal(net.select(values)(x), output) for values, output in zip(net.space.enumerate(), before, strict=True))
+    assert costs_of(mixed)["operator cell"][0] == 0 < costs_of(mixed)["operator cell"][1]
