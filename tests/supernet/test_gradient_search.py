@@ -1,5 +1,6 @@
 """Searches by gradient: each holds to what its paper says it controls, on problems whose best choice is planted or known in closed form."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from loomweight.errors import BadParameter, NonFinite
+from loomweight.errors import BadParameter, NamesDiffer, NonFinite, ShapesDiffer
 from loomweight.search import Ordered, Space
 from loomweight.supernet import (
     AutoHas,
     Choice,
     Darts,
+    Dirichlet,
     DropNas,
     Gates,
     GoldNas,
@@ -432,3 +434,68 @@ def test_what_does_not_fit_is_said() -> None:
         AutoHas(net_of(), Space({"width 0": Ordered((1, 2))}), mse, lambda m, b: 0.0)
     with pytest.raises(BadParameter, match="reward is nan"):
         AutoHas(net_of(), Space({"lr": Ordered((0.1, 0.2))}), mse, lambda m, b: float("nan")).step((x, x[:, :1]), (x, x[:, :1]))
+
+
+MAKERS = {
+    "darts": (Dirichlet(), lambda m, w, a: Darts(m, w, a, mse, 2)),
+    "rarts": (Gumbel(), lambda m, w, a: Rarts(m, w, lambda tensors: SGD(tensors, 0.05, 0.9), a, mse)),
+    "drop_nas": (GroupedDropout(0.3), lambda m, w, a: DropNas(m, w, a, mse, warmup=2)),
+    "gold_nas": (Gates(), lambda m, w, a: GoldNas(m, w, a, mse, costs_of(m), growth=5.0, threshold=0.45)),
+    "rome": (Gumbel(), lambda m, w, a: Rome(m, w, a, mse, 2)),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_search_goes_on_exactly(name: str) -> None:
+    coefficients, make = MAKERS[name]
+
+    def begun() -> tuple[Any, ...]:
+        torch.manual_seed(0)
+        mixed = relaxed(outer(planted(train=True)[0]), coefficients, seed=5)
+        w, a = SGD(mixed.weights.values(), 0.02, 0.9), Adam(mixed.alphas.values(), 0.1)
+        return mixed, make(mixed, w, a), w, a
+
+    def run(parts: tuple[Any, ...], steps: int) -> None:
+        for _ in range(steps):
+            parts[1].step(batch, *(() if name in ("drop_nas", "gold_nas") else (batch,)))
+            parts[1].prune() if name == "gold_nas" else None
+
+    batch = planted()[1]
+    straight, first, second = begun(), begun(), begun()
+    run(straight, 6)
+    run(first, 3)
+    for old, new in zip(first, second, strict=True):
+        if hasattr(old, "state_dict"):
+            new.load_state_dict(copy.deepcopy(old.state_dict()))
+    run(second, 3)
+    wanted = straight[0].state_dict()
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in second[0].state_dict().items())
+    assert getattr(second[1], "series", None) == getattr(straight[1], "series", None)
+
+
+def test_autohas_goes_on_exactly() -> None:
+    x = torch.randn(16, 4)
+    batch = (x, x[:, :1])
+
+    def begun() -> AutoHas:
+        return AutoHas(net_of(), Space({"lr": Ordered((0.01, 0.1))}), mse, lambda m, b: -mse(m(b[0]), b[1]).item(), seed=3)
+
+    straight, first, second = begun(), begun(), begun()
+    for search, steps in ((straight, 6), (first, 3)):
+        for _ in range(steps):
+            search.step(batch, batch)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.net.load_state_dict(first.net.state_dict())
+    for _ in range(3):
+        second.step(batch, batch)
+    assert second.chances() == straight.chances()
+    assert all(torch.equal(tensor, straight.net.state_dict()[name]) for name, tensor in second.net.state_dict().items())
+
+
+def test_a_state_of_another_search_is_refused() -> None:
+    one, other = relaxed(planted()[0]), relaxed(outer(planted()[0]))
+    with pytest.raises(NamesDiffer, match=r"alphas .*model.* in one of them only"):
+        other.load_state_dict(one.state_dict())
+    smaller = relaxed(Choice({"skip": nn.Identity(), "halved": Half()}))
+    with pytest.raises(ShapesDiffer, match=r"alphas model has shape \(2,\) in the state, \(4,\)"):
+        one.load_state_dict(smaller.state_dict())

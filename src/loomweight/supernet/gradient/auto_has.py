@@ -18,6 +18,7 @@ from ...weights.axes.find import arguments
 from ..elastic import Elastic, Values
 from ..step import Loss
 from .descent import Batch, finite, gradients
+from .state import copy_into, group, grouped
 
 #: (tensors, their gradients or None, hyperparameters) -> nothing; changes the tensors in place
 Update = Callable[[Sequence[Tensor], Sequence[Tensor | None], Mapping[str, Any]], None]
@@ -97,6 +98,27 @@ class AutoHas:
     def chances(self) -> dict[str, list[float]]:
         """Field -> the probability of each option."""
         return {name: logit.detach().softmax(0).tolist() for name, logit in zip(self.options, self.logits, strict=True)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The controller, its optimizer and the random numbers; the net has a state of its own."""
+        generator = self.random
+        return {
+            **grouped(logits=dict(zip(self.options, self.logits, strict=True)), chance={"generator": generator.get_state()}),
+            "controller": self.controller.state_dict(),
+            "average": self.average,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there.
+
+        Raises:
+            NamesDiffer, ShapesDiffer: the state is of other spaces.
+        """
+        generator = self.random
+        copy_into(dict(zip(self.options, self.logits, strict=True)), group(state, "logits"), "logits")
+        self.controller.load_state_dict(state["controller"])
+        generator.set_state(group(state, "chance")["generator"])
+        self.average = state["average"]
 
     def _draw(self) -> list[int]:
         return [int(torch.multinomial(logit.detach().softmax(0), 1, generator=self.random)) for logit in self.logits]

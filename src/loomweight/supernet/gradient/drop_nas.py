@@ -6,7 +6,9 @@ The authors' optimizers go on moving alphas of dropped operations by their momen
 Weights decay where the optimizer makes them; the authors decay in a second step.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,6 +103,14 @@ class DropNas:
                 settle(alpha, old, chosen.detach() != 0)
         self.count += 1
         return float(value.detach())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps done; the relaxed model and the optimizers have states of their own."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.count = int(state["count"])
 
     def _all(self) -> dict[str, Tensor]:
         return {name: alpha.softmax(-1) for name, alpha in self.mixed.alphas.items()}

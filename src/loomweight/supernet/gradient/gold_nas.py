@@ -135,6 +135,18 @@ class GoldNas:
             self._note()
         return self.series[-1]
 
+    def state_dict(self) -> dict[str, Any]:
+        """Price, its growth, and the series; the relaxed model and the optimizers have states of their own."""
+        series = [{"kept": {name: list(kept) for name, kept in each.kept.items()}, "cost": each.cost, "price": each.price} for each in self.series]
+        return {"price": self.price, "growth": self._step_of_price, "series": series}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.price, self._step_of_price = float(state["price"]), float(state["growth"])
+        self.series = [Pruned({name: tuple(kept) for name, kept in each["kept"].items()}, each["cost"], each["price"]) for each in state["series"]]
+        for name, one in self.mixed.fields.items():
+            self._alive[name] = torch.tensor([option in self.series[-1].kept[name] for option in one.options])
+
     @property
     def over(self) -> bool:
         """True where one option is left of each field."""

@@ -5,7 +5,7 @@ Paper: RARTS: An Efficient First-Order Relaxed Architecture Search Method (2020,
 No code of the authors was found to compare with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...errors import BadParameter
 from ..step import Loss
 from .descent import Batch, descend, gradients, loss_of
 from .relaxed import Relaxed
+from .state import copy_into, group, grouped
 
 
 @dataclass(eq=False)
@@ -63,14 +64,16 @@ class Rarts:
         return float(value.detach())
 
     def state_dict(self) -> dict[str, Any]:
-        """The copy and its optimizer; w, alphas and their optimizers are the caller's."""
-        return {"copy": {name: tensor.detach().clone() for name, tensor in self.copy.items()}, "optimizer": self.copy_optimizer.state_dict()}
+        """The copy and its optimizer; the relaxed model and its optimizers have states of their own."""
+        return {**grouped(copy=self.copy), "optimizer": self.copy_optimizer.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        with torch.no_grad():
-            for name, tensor in self.copy.items():
-                tensor.copy_(state["copy"][name])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there.
+
+        Raises:
+            NamesDiffer, ShapesDiffer: the state is of another model.
+        """
+        copy_into(self.copy, group(state, "copy"), "the copy's")
         self.copy_optimizer.load_state_dict(state["optimizer"])
 
     def _train(self, train: Batch) -> Tensor:

@@ -23,6 +23,7 @@ from .coefficients import Coefficients, Field
 from .effects import Entry, put
 from .found import Found, in_elastic, in_plain
 from .softmax import Softmax
+from .state import copy_into, group, grouped
 from .superposed import Factors
 
 
@@ -96,6 +97,27 @@ class Relaxed(nn.Module):
         """Choose a configuration in the model that was relaxed, which is returned."""
         self._found.select(self.space.canonical(values))
         return self.model
+
+    def state_dict(self) -> dict[str, Tensor]:  # type: ignore[override]
+        """Weights, alphas, masks, what is held, random numbers, and how much is done: named tensors from which a search goes on exactly."""
+        generator = self.random
+        chance = {"generator": generator.get_state(), "done": torch.tensor(self.done, dtype=torch.float64)}
+        return grouped(weights=self.model.state_dict(), alphas=self.alphas, masks=self.masks, held=self.held, chance=chance)
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:  # type: ignore[override]
+        """Go on from a state of a model that was relaxed in the same way.
+
+        Raises:
+            NamesDiffer, ShapesDiffer: the state is of another model or of other fields.
+        """
+        copy_into(self.alphas, group(state_dict, "alphas"), "alphas")
+        chance = group(state_dict, "chance")
+        generator, device = self.random, self.parameters_of_fields[0].device
+        self.model.load_state_dict(group(state_dict, "weights"))
+        self.masks = {name: tensor.to(device) for name, tensor in group(state_dict, "masks").items()}
+        self.held = {name: tensor.to(device) for name, tensor in group(state_dict, "held").items()}
+        generator.set_state(chance["generator"])
+        self.done = float(chance["done"])
 
     def disagreement(self, inputs: Any) -> dict[str, float]:
         """How far the relaxed model with one option is from the subnet, field by field: the largest difference, relative to the largest output.
