@@ -30,6 +30,11 @@ from .gradient import costs_of as costs_of
 from .gradient import relaxed as relaxed
 from .gradient import select_by_perturbation as select_by_perturbation
 from .gradient import sgd_update as sgd_update
+from .heuristics import Recipe as Recipe
+from .heuristics import Scored as Scored
+from .heuristics import ScoredRecipes as ScoredRecipes
+from .heuristics import heuristics as heuristics
+from .heuristics import varied as varied
 from .join import Join as Join
 from .kinds import KINDS as KINDS
 from .losses.alpha_divergence import AlphaDivergence as AlphaDivergence
