@@ -12,28 +12,25 @@ from torch import nn
 from ...errors import BadParameter
 from ..elastic import Elastic
 
-#: layers that drop whole branches, by the names that libraries give them
-_BRANCHES = ("DropPath", "StochasticDepth", "DropBlock2d", "DropBlock3d")
-
 
 @contextmanager
 def without_dropout(net: Elastic) -> Iterator[None]:
-    """Nothing is dropped for a while: dropout layers, dropped branches, and the dropout inside torch's attention."""
+    """Nothing is dropped for a while: the rates of dropout layers, of dropped branches, and of attention that drops by a number of its own are 0."""
     with net.selected(net.max()):
-        modules = list(net.modules())
-    layers = [m for m in modules if m.training and (isinstance(m, nn.modules.dropout._DropoutNd) or type(m).__name__ in _BRANCHES)]
-    rates = [(m, m.dropout) for m in modules if isinstance(m, nn.MultiheadAttention)]
-    for layer in layers:
-        layer.training = False
-    for attention, _ in rates:
-        attention.dropout = 0.0
+        rates = [(module, key, rate) for module in net.modules() for key, rate in vars(module).items() if _drops(module, key, rate)]
+    for module, key, _ in rates:
+        setattr(module, key, 0.0)
     try:
         yield
     finally:
-        for layer in layers:
-            layer.training = True
-        for attention, rate in rates:
-            attention.dropout = rate
+        for module, key, rate in rates:
+            setattr(module, key, rate)
+
+
+def _drops(module: nn.Module, key: str, rate: object) -> bool:
+    """Whether an attribute is a rate of dropout, by its name or, where it is called `p`, by its layer's."""
+    named = "drop" in key.lower() or (key == "p" and any(word in type(module).__name__.lower() for word in ("drop", "stochasticdepth")))
+    return named and isinstance(rate, float) and 0 < rate <= 1
 
 
 @dataclass(frozen=True)
