@@ -304,3 +304,20 @@ def test_operators_of_an_elastic_model_are_mixed_with_its_sizes() -> None:
     assert {name for name, tensor in net.named_parameters() if tensor.grad is None} == unused
     assert all(torch.equal(net.select(values)(x), output) for values, output in zip(net.space.enumerate(), before, strict=True))
     assert costs_of(mixed)["operator cell"][0] == 0 < costs_of(mixed)["operator cell"][1]
+
+
+def test_bits_are_mixed_with_widths() -> None:
+    torch.manual_seed(0)
+    net = elastic(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "bits 0 : 2 4 32\nwidth 0 : 4 8", torch.zeros(1, 4))
+    x = torch.randn(5, 4)
+    mixed = relaxed(net)
+    assert max(mixed.disagreement(x).values()) < 1e-5
+    shares = torch.tensor([0.5, 0.25, 0.25])
+    wanted = sum(share * net.select({"bits 0": bits, "width 0": 8}).model[0](x) for share, bits in zip(shares, (2, 4, 32), strict=True))
+    seen: list[Tensor] = []
+    hook = net.model[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    mixed.run(x, coefficients={"bits 0": shares, "width 0": torch.tensor([0.0, 1.0])})
+    hook.remove()
+    torch.testing.assert_close(seen[0], wanted)
+    mixed(x).square().sum().backward()
+    assert all(alpha.grad is not None and alpha.grad.abs().sum() > 0 for alpha in mixed.alphas.values())

@@ -24,16 +24,16 @@ def disagreement(mixed: "Relaxed", inputs: Any, names: Iterable[str]) -> dict[st
     if not isinstance(net, Elastic):
         raise BadParameter("only an elastic model has subnets to compare with; this one is a plain module, whose options are modules of their own.")
     args, kwargs = arguments(inputs, None)
-    whole = {name: _one(field.options, net.max() | mixed._found.base, name) for name, field in mixed.fields.items()}
+    whole = {name: _one(field.options, (net.max() | mixed._found.base)[name], mixed.alphas[name]) for name, field in mixed.fields.items()}
     found: dict[str, float] = {}
     with _by_batch(net.model):
         for name in names:
             field = mixed.fields[name]
-            for number, option in enumerate(field.options):
+            for option in field.options:
                 values = net.space.canonical({**mixed._found.base, name: option})
                 with net.selected(values):
                     wanted = _tensors(net._run(*args, **kwargs))
-                seen = _tensors(mixed.run(inputs, coefficients={**whole, name: torch.eye(len(field.options))[number]}))
+                seen = _tensors(mixed.run(inputs, coefficients={**whole, name: _one(field.options, option, mixed.alphas[name])}))
                 difference = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in zip(seen, wanted, strict=True))
                 found[name] = max(found.get(name, 0.0), difference)
     return found
@@ -51,8 +51,8 @@ def mix_depths(mixed: "Relaxed", net: Elastic) -> None:
             )
 
 
-def _one(options: tuple[Any, ...], values: dict[str, Any], name: str) -> Tensor:
-    return torch.eye(len(options))[options.index(values[name])]
+def _one(options: tuple[Any, ...], option: Any, like: Tensor) -> Tensor:
+    return torch.eye(len(options), dtype=like.dtype, device=like.device)[options.index(option)]
 
 
 def _tensors(output: Any) -> list[Tensor]:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...derive import Quantised
+from ...derive.quantised import UNROUNDED, rounded
 from ..choice import Choice
 from ..join import Join
 from .superposed import Factors, Superposed
@@ -141,6 +143,26 @@ class Norm:
         mean = x.sum(-1, keepdim=True) / count
         out = (x - mean) * torch.rsqrt((square - mean.square()).clamp_min(0) + eps) * norm.weight
         return out if norm.bias is None else out + norm.bias
+
+
+@dataclass
+class Bits:
+    """A rounded weight is the sum over numbers of bits of coefficient x the weight rounded to them."""
+
+    field: str
+    quantised: Quantised
+    options: Sequence[int]
+
+    def entries(self, coefficients: Mapping[str, Tensor]) -> Iterator[Entry]:
+        """Another forward."""
+        yield self.quantised.__dict__, "forward", partial(self._rounded, present(coefficients[self.field]))
+
+    def _rounded(self, factors: Sequence[Tensor | None]) -> Tensor:
+        how = self.quantised.how
+        exact = how if isinstance(how, Tensor) else how.forward()
+        several = zip(factors, self.options, strict=True)
+        parts = [c.to(exact.dtype) * (exact if b == UNROUNDED else rounded(exact, b, self.quantised.axis)) for c, b in several if c is not None]
+        return torch.stack(parts).sum(0)
 
 
 def present(coefficients: Tensor) -> list[Tensor | None]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...derive import Quantised
 from ...errors import BadParameter, unknown
 from ...search import Choice as Options
 from ...search import Space
@@ -16,10 +17,10 @@ from ..elastic import Elastic, Values
 from ..join import Join
 from ..slots import Change
 from .coefficients import Field
-from .effects import Depth, Edges, Norm, Operators, Weight, put
+from .effects import Bits, Depth, Edges, Norm, Operators, Weight, put
 from .superposed import Superposed
 
-Effect = Operators | Edges | Depth | Norm
+Effect = Operators | Edges | Depth | Norm | Bits
 
 
 @dataclass(frozen=True)
@@ -92,20 +93,21 @@ def in_elastic(net: Elastic, fixed: Mapping[str, Any]) -> Found:
     with net.selected(net.max()):
         operators = list(_choices(net, options))
         depths = list(_depths(net, options))
+        bits = list(_bits(net, options))
         with put(entry for effect in operators for entry in _candidates(effect)):
             norms = list(_norms(net, base, options))
             weights, whole = _weights(net.model, net.named_parameters(), _superposed(net, base, options))
     free = {effect.field: _operators(effect.field, effect.options, effect.modules) for effect in operators}
     sizes = {field for one in net.stored().values() if isinstance(one.tensor, nn.Parameter) and one.layout for field in one.layout.fields}
-    able = {*free, *sizes, *(effect.field for effect in depths)}
+    able = {*free, *sizes, *(effect.field for effect in (*depths, *bits))}
     if wrong := [name for name in options if name not in able]:
         raise BadParameter(
-            f"{wrong[0]!r} cannot be relaxed: its options are no parts of one tensor, blocks of one list or candidates; give it a value in `fixed`."
+            f"{wrong[0]!r} cannot be relaxed: its options are neither sizes nor first blocks nor candidates nor bits; give it a value in `fixed`."
         )
     if not options:
         raise BadParameter("there is nothing to relax: every field is fixed.")
     fields = {name: free.get(name, Field(name, several)) for name, several in options.items()}
-    effects: list[Effect] = [*operators, *depths, *norms]
+    effects: list[Effect] = [*operators, *depths, *norms, *bits]
     return Found(net.space, base, fields, weights, whole, effects, net._run, lambda: net.selected(base), net.select)
 
 
@@ -146,6 +148,13 @@ def _depths(net: Elastic, options: Mapping[str, Sequence[Any]]) -> Iterator[Dept
         kept = [list(change.make({change.fields[0]: option})) for option in options[change.fields[0]]]
         if all(several == blocks[: len(several)] for several in kept):
             yield Depth(change.fields[0], [several[-1] for several in kept], blocks[-1])
+
+
+def _bits(net: Elastic, options: Mapping[str, Sequence[Any]]) -> Iterator[Bits]:
+    """Weights that are rounded."""
+    for change in _changes(net):
+        if isinstance(change.module, Quantised) and change.key == "bits" and change.fields[0] in options:
+            yield Bits(change.fields[0], change.module, options[change.fields[0]])
 
 
 def _norms(net: Elastic, base: Values, options: Mapping[str, Sequence[Any]]) -> Iterator[Norm]:

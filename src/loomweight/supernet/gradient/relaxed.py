@@ -164,7 +164,7 @@ def relaxed(
     """Mix all options of a model's choices, so that gradients say which is best.
 
     Of an elastic model sizes (widths, heads, kernels) become one superposed weight each, so that one forward pass serves all options;
-    depths mix what the blocks give; operators are run and summed up. Of any other module its `Choice`s and `Join`s are relaxed.
+    depths mix what the blocks give; operators are run and summed up; bits mix rounded weights. Of any other module its `Choice`s and `Join`s are relaxed.
 
     Args:
         model: an `Elastic`, or a module that has a `Choice` or a `Join`.
