@@ -1,12 +1,16 @@
 """The demo says what the papers say, on real digits."""
 
+from itertools import pairwise
+
 import pytest
 
-from loomweight.demo import Row, Zoo, align_station, draw, rules_station, train_zoo, trajectory_station
+from loomweight.demo import Row, Zoo, align_station, draw, rules_station, supernet_station, train_zoo, trajectory_station
+from loomweight.demo.supernet_station import Shelf
 
 from ..cli.run import run
 
 pytest.importorskip("sklearn", reason="the extra `demo` is not installed")
+pytest.importorskip("optuna", reason="the extra `demo` is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +19,13 @@ def zoo() -> Zoo:
 
 
 @pytest.fixture(scope="module")
-def rows(zoo: Zoo) -> dict[str, Row]:
-    return {row.name: row for row in [*rules_station(zoo), *align_station(zoo), *trajectory_station(zoo)]}
+def shelf(zoo: Zoo) -> Shelf:
+    return supernet_station(zoo)
+
+
+@pytest.fixture(scope="module")
+def rows(zoo: Zoo, shelf: Shelf) -> dict[str, Row]:
+    return {row.name: row for row in [*rules_station(zoo), *align_station(zoo), *trajectory_station(zoo), *shelf.rows]}
 
 
 def test_merging_fine_tunes_of_one_start_beats_them_and_the_start(rows) -> None:
@@ -46,15 +55,28 @@ def test_averages_along_a_run_beat_its_last_step(rows) -> None:
         assert rows[name].loss < 0.8 * last.loss and rows[name].accuracy > last.accuracy, name
 
 
-def test_training_repeats_to_the_bit(zoo) -> None:
+def test_one_supernet_holds_networks_as_good_as_those_trained_alone(rows, shelf) -> None:
+    """BigNAS: children of a single-stage model need no training of their own, from the smallest to the largest."""
+    small, middle, large = (rows[f"supernet, {size}"] for size in ("smallest", "middle", "largest"))
+    assert small.accuracy < middle.accuracy < large.accuracy
+    assert small.accuracy > rows["the smallest, trained alone"].accuracy - 0.02
+    assert large.accuracy > rows["strangers alone, mean"].accuracy - 0.01
+    best = sorted(point for point in shelf.points if point.best)
+    assert all(less.accuracy < more.accuracy and less.params < more.params for less, more in pairwise(best))
+    assert all(any(one.params <= point.params and one.accuracy >= point.accuracy for one in best) for point in shelf.points)
+
+
+def test_training_repeats_to_the_bit(zoo, shelf) -> None:
+    assert supernet_station(zoo) == shelf
     again = train_zoo(seed=0)
     for first, second in zip([*zoo.tuned, *zoo.strangers], [*again.tuned, *again.strangers], strict=True):
         assert all(first[name].equal(second[name]) for name in first)
 
 
-def test_the_picture_is_drawn(rows, tmp_path) -> None:
+def test_the_picture_is_drawn(rows, shelf, tmp_path) -> None:
     pytest.importorskip("matplotlib")
-    assert draw(list(rows.values()), tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+    for points in ((), shelf.points):
+        assert draw(list(rows.values()), tmp_path / "demo.png", points).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command_prints_one_table_and_names_the_picture(capsys, tmp_path) -> None:

@@ -6,4 +6,5 @@ from .models import Zoo as Zoo
 from .models import train_zoo as train_zoo
 from .picture import draw as draw
 from .rules_station import rules_station as rules_station
+from .supernet_station import supernet_station as supernet_station
 from .trajectory_station import trajectory_station as trajectory_station
