@@ -8,7 +8,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from loomweight.errors import BadParameter
-from loomweight.supernet import ImportantData
+from loomweight.supernet import ImportantData, ImportantPaths, SinglePath, SubnetOptimizer
+
+from .training import batch, mlp
 
 
 def logits_and_targets(size: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,3 +110,23 @@ def test_bad_data_samplers_are_refused():
     assert len(list(islice(sampler, 2))) == 2
     with pytest.raises(BadParameter, match="of 3 examples, this sampler of 4"):
         ImportantData(4, 1).load_state_dict(sampler.state_dict())
+
+
+def test_paths_and_data_together_return_to_the_examples_whose_labels_are_wrong():
+    """A supernet learns a rule; the labels of 8 examples break it."""
+    x, _ = batch(size=80)
+    labels = x[:, :3].argmax(1)
+    labels[:8] = (labels[:8] + 1) % 3
+    net = mlp(space="width 0 : 4 8")
+    data = ImportantData(80, epochs=8)
+    loader = DataLoader(TensorDataset(x, labels, torch.arange(80)), 10, sampler=data)
+    step = SinglePath(loss=data.noting(cross_entropy), sampler=ImportantPaths(every=8), total=64)
+    optimizer = SubnetOptimizer(net, torch.optim.Adam(net.parameters(), lr=0.03))
+    for _ in range(8):
+        for inputs, targets, indices in loader:
+            optimizer.zero_grad()
+            step(net, inputs, (targets, indices))
+            optimizer.step()
+    assert data.epoch == 8
+    assert data.odds[:8].mean() > 1.5 * data.odds[8:].mean()
+    assert sum(step.sampler.odds["width 0"]) == pytest.approx(1)

@@ -193,9 +193,13 @@ def _read(uses: dict[str, Any]) -> Uses:
 
 @torch.no_grad()
 def _from_first(tensors: list[Tensor], group: Any) -> None:
-    """Rank 0's values in every process."""
+    """Rank 0's values in every process; those of one type are sent together."""
     source = 0 if group is None else distributed.get_global_rank(group, 0)
+    by_kind: dict[Any, list[Tensor]] = {}
     for tensor in {id(tensor): tensor for tensor in tensors}.values():
-        sent = tensor.detach().clone()
+        by_kind.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    for several in by_kind.values():
+        sent = torch.cat([tensor.detach().reshape(-1) for tensor in several])
         distributed.broadcast(sent, source, group=group)
-        tensor.copy_(sent)
+        for tensor, part in zip(several, sent.split([tensor.numel() for tensor in several]), strict=True):
+            tensor.copy_(part.view(tensor.shape))

@@ -4,7 +4,7 @@ Paper: PA&DA: Jointly Sampling PAth and DAta for Consistent NAS (2023, https://a
 ShunLu91/PA-DA, nasbench201/train_panda_201.py, which also trains on the plain mean loss of what was drawn.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,24 @@ class ImportantData(DataSampler[int]):
         for place, norm in zip(places.tolist(), norms.tolist(), strict=True):
             self.norms[place] = (self.norms[place] + norm) / 2 if self.fresh[place] else norm
             self.fresh[place] = True
+
+    def noting(self, loss: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, tuple[Tensor, Tensor]], Tensor]:
+        """A loss for targets (labels, indices of the examples) that tells this sampler what the model answered.
+
+        A data set that gives (inputs, labels, index) and `SinglePath(loss=data.noting(cross_entropy), sampler=ImportantPaths(...))` are PA&DA.
+
+        >>> sampler = ImportantData(2, epochs=1)
+        >>> loss = sampler.noting(torch.nn.functional.cross_entropy)
+        >>> loss(torch.zeros(2, 2), (torch.tensor([0, 1]), torch.tensor([1, 0]))), sampler.norms.round(3).tolist()
+        (tensor(0.6931), [0.707, 0.707])
+        """
+
+        def noted(outputs: Any, targets: tuple[Tensor, Tensor]) -> Tensor:
+            labels, indices = targets
+            self.told(indices.cpu(), outputs, labels)
+            return loss(outputs, labels)
+
+        return noted
 
     def weights(self, indices: Any) -> Tensor:
         """1 / (size * p): with these weights the mean loss of what was drawn has the gradient of the plain mean, on average."""
