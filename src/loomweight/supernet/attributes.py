@@ -21,6 +21,7 @@ _KNOWN: dict[type, dict[str, tuple[str, int]]] = {
     nn.GroupNorm: {"num_channels": ("weight", 0)},
     nn.Embedding: {"num_embeddings": ("weight", 0), "embedding_dim": ("weight", 1)},
     nn.PReLU: {"num_parameters": ("weight", 0)},
+    nn.RNNCellBase: {"input_size": ("weight_ih", 1), "hidden_size": ("weight_hh", 1)},
 }
 #: what is in the names of attributes that are sizes
 _OF_SIZES = ("size", "dim", "head", "width", "channel", "feature", "num", "group", "rep", "embed", "hidden", "inner", "scal", "planes", "units")

@@ -98,7 +98,8 @@ def _stored(model: nn.Module) -> dict[str, Stored]:
 
 
 def _tensors(draft: Draft, stored: Mapping[str, Stored]) -> Iterable[Change]:
-    modules = dict(draft.model.named_modules())
+    modules = dict(draft.model.named_modules(remove_duplicate=False))
+    seen: set[tuple[int, str]] = set()
     assembled: dict[int, Assembled] = {}
     for name, one in stored.items():
         if name not in draft.axes.layouts:
@@ -111,6 +112,9 @@ def _tensors(draft: Draft, stored: Mapping[str, Stored]) -> Iterable[Change]:
             continue
         prefix, _, leaf = name.rpartition(".")
         owner = modules[prefix]
+        if (id(owner), leaf) in seen:
+            continue
+        seen.add((id(owner), leaf))
         if layout.plain and not bits:
             if type(owner) is nn.Linear:
                 owner.__class__ = SlicedLinear  # type: ignore[assignment]

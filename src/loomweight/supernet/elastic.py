@@ -26,6 +26,7 @@ from .slots import Originals, Slot
 from .space_table import SpaceTable
 from .statistics import Batches, Statistics
 from .stored import Stored
+from .untouched import untouched
 
 Values = dict[str, Any]
 
@@ -65,10 +66,11 @@ def elastic(
     """
     args, kwargs = arguments(example_inputs, None)
     table = SpaceTable.of(space)
-    with summed(model):
-        found = axes if axes is not None else traced_axes(model, args, kwargs, outputs=outputs)
-    net = Elastic(model, table, compiled(model, table, found), (args, kwargs))
-    settle(net, outputs)
+    with untouched(model):
+        with summed(model):
+            found = axes if axes is not None else traced_axes(model, args, kwargs, outputs=outputs)
+        net = Elastic(model, table, compiled(model, table, found), (args, kwargs))
+        settle(net, outputs)
     return net
 
 
@@ -94,6 +96,7 @@ class Elastic(nn.Module):
         self._costs: dict[Any, tuple[int, int, int]] = {}
         self._versioned = list({id(one.tensor): one.tensor for one in made.stored.values()}.values())
         self._statistics = Statistics(model, lambda: sum(tensor._version for tensor in self._versioned))
+        self._wanted: list[bool] = []
         self.difference = 0.0
         self._place(made.slots)
         guard([one.tensor for one in made.stored.values() if isinstance(one.tensor, nn.Parameter)])
@@ -136,6 +139,7 @@ class Elastic(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The chosen subnet's output."""
+        self._freeze()
         if self._resolution:
             args, kwargs = resized(args, kwargs, self._values[self._resolution])
         if not self.training:
@@ -230,6 +234,13 @@ class Elastic(nn.Module):
                 mine[name].tensor.copy_(tensor)
         return nn.modules.module._IncompatibleKeys([], [])
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """An elastic model is neither copied nor pickled: its subnets are views of its own memory."""
+        raise BadParameter(
+            "an elastic model cannot be copied or pickled, since its subnets are views of its own memory; make one from a new model with the same space "
+            "and give it the state, `other.load_state_dict(net.state_dict())`, or export a subnet."
+        )
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients of all subnets."""
         for one in self._made.stored.values():
@@ -266,9 +277,18 @@ class Elastic(nn.Module):
         for name, one in self._made.stored.items():
             one.tensor = whole.get(name, one.tensor)
             one.forget()
+        self._statistics.forget()
         for slot in self._made.slots:
             slot.met.clear()
         self._versioned = list({id(one.tensor): one.tensor for one in self._made.stored.values()}.values())
+
+    def _freeze(self) -> None:
+        """Parameters may have been frozen or thawed since."""
+        wanted = [tensor.requires_grad for tensor in self._versioned]
+        if wanted != self._wanted:
+            self._wanted = wanted
+            for one in self._made.stored.values():
+                one.freeze()
 
     def _place(self, slots: list[Slot]) -> None:
         """These may change from now on."""

@@ -21,6 +21,13 @@ def guard(tensors: Iterable[Tensor]) -> None:
         _registered.append(register_optimizer_step_pre_hook(_refuse))
 
 
+def unguard(tensors: Iterable[Tensor]) -> None:
+    """Any optimizer may step on them again."""
+    for tensor in tensors:
+        if hasattr(tensor, _MARK):
+            delattr(tensor, _MARK)
+
+
 class Allowed:
     """While `SubnetOptimizer` steps."""
 
@@ -30,7 +37,7 @@ class Allowed:
 def _refuse(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
     if Allowed.now:
         return
-    if any(hasattr(group["params"][0], _MARK) for group in optimizer.param_groups if group["params"]):
+    if any(hasattr(tensor, _MARK) for group in optimizer.param_groups for tensor in group["params"]):
         raise BadParameter(
             f"{type(optimizer).__name__} holds parameters of an elastic model and would miss the gradients of its subnets; "
             "step with lw.supernet.SubnetOptimizer(net, optimizer)."

@@ -66,6 +66,10 @@ class Statistics:
             known = self._known[key] = (version, self._computed(run))
         self._place(known[1])
 
+    def forget(self) -> None:
+        """Nothing is known any more: tensors have another type or place."""
+        self._known.clear()
+
     def leave(self) -> None:
         """Put the shared buffers back, those that training writes to."""
         for layer, entries in self._shared.items():

@@ -98,6 +98,11 @@ class Stored:
             else:
                 leaf.tensor.grad.zero_()  # type: ignore[union-attr]
 
+    def freeze(self) -> None:
+        """Parts ask for gradients where the whole does."""
+        for leaf in self.leaves.values():
+            leaf.tensor.requires_grad_(self.tensor.requires_grad)
+
     def forget(self) -> None:
         """Drop the leaves; their memory may be another one now."""
         self.leaves.clear()

@@ -20,14 +20,17 @@ def width(draft: Draft, line: Line) -> None:
     Ranks of adapters are left to `rank`.
     """
     others = set(ranks(draft.axes).values())
-    labels = {label(space, draft.model): space for space in draft.axes.spaces if space.rpartition(".")[2] not in INSIDE and space not in others}
-    makers = _makers(draft, labels)
+    labels = {label(space): space for space in draft.axes.spaces if space.rpartition(".")[2] not in INSIDE and space not in others}
+    makers, modules = _makers(draft, labels), dict(draft.model.named_modules())
     exact = {line.where: makers[line.where]} if line.where in makers else {}
     matched = exact or {name: labels[name] for name in draft.found(line, labels, "width that may vary (see `loomweight axes`)")}
     for name, space in matched.items():
         if space in draft.spaces:
             raise BadParameter(f"{line.label}: the units of {name} vary already as {draft.spaces[space]!r}.")
-    told = [(label(space, draft.model), sizes_in(line, name, draft.axes.spaces[space].size), homes(draft.axes, space)) for name, space in matched.items()]
+        if recurrent := [home for home in homes(draft.axes, space) if isinstance(modules.get(home), nn.RNNBase)]:
+            kind = type(modules[recurrent[0]]).__name__
+            raise BadParameter(f"{line.label}: {recurrent[0]} is an nn.{kind}, whose weights torch keeps as one list: its units cannot vary; use cells.")
+    told = [(label(space), sizes_in(line, name, draft.axes.spaces[space].size), homes(draft.axes, space)) for name, space in matched.items()]
     for space, field in zip(matched.values(), draft.add(line, told), strict=True):
         draft.spaces[space] = field
 
@@ -46,7 +49,6 @@ def _makers(draft: Draft, labels: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def label(space: str, model: nn.Module) -> str:
+def label(space: str) -> str:
     """The name of a space as that of the module that makes it."""
-    short = space.removeprefix("layer.")
-    return short if short in dict(model.named_modules()) else space
+    return space.removeprefix("layer.")
