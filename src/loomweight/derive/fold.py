@@ -1,6 +1,6 @@
 """Plain weights again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -24,14 +24,14 @@ def fold(model: nn.Module) -> nn.Module:
     >>> type(plain), plain.weight.untyped_storage().nbytes(), list(plain.state_dict())
     (<class 'torch.nn.modules.linear.Linear'>, 16, ['bias', 'weight'])
     """
-    return folded(model, nn.Module)
+    return folded(model, lambda how: True)
 
 
-def folded(model: nn.Module, kinds: type | tuple[type, ...]) -> nn.Module:
-    """A copy in which derivations of these kinds are plain weights and others stay."""
+def folded(model: nn.Module, which: Callable[[nn.Module], bool]) -> nn.Module:
+    """A copy in which these derivations are plain weights and others stay."""
     memo: dict[int, Any] = {}
     made: dict[Any, Tensor] = {}
-    chosen = [(module, leaf, how) for module in model.modules() for leaf, how in derived_of(module).items() if isinstance(how, kinds)]
+    chosen = [(module, leaf, how) for module in model.modules() for leaf, how in derived_of(module).items() if which(how)]
     with torch.enable_grad():
         used = [(module, leaf, how, _value(module, leaf, made)) for module, leaf, how in chosen]
     for _, _, how, _ in used:

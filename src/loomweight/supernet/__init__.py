@@ -40,6 +40,7 @@ from .kinds import KINDS as KINDS
 from .losses.alpha_divergence import AlphaDivergence as AlphaDivergence
 from .losses.soft_labels import SoftLabels as SoftLabels
 from .optimizer import SubnetOptimizer as SubnetOptimizer
+from .order import magnitude as magnitude
 from .parallel import Parallel as Parallel
 from .sampler import Sampler as Sampler
 from .samplers.any_connection import AnyConnection as AnyConnection

@@ -1,21 +1,19 @@
 """From a model and the lines of its space to stored tensors, slots and the space that searches know."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..derive import Quantised
 from ..derive.derive import put
-from ..derive.quantised import UNROUNDED
 from ..errors import BadParameter, unknown
 from ..search import Space
 from ..weights.axes import Axes
 from .attention import loosened
 from .attributes import SHOWN, candidates, known, of_bare_norm, torchs_own
-from .draft import Draft
-from .kinds import KINDS
+from .draft import Draft, Through
+from .kinds import KINDS, OF_KINDS
 from .parts import layout_of
 from .settle import Guess
 from .sizes import sizes_from
@@ -39,6 +37,7 @@ class Compiled:
         axes: the table of the model.
         spaces: space of units -> its field.
         homes: field -> names of the modules that it concerns.
+        made: derivations that were put into the model for it.
     """
 
     space: Space
@@ -50,6 +49,7 @@ class Compiled:
     axes: Axes
     spaces: Mapping[str, str]
     homes: Mapping[str, list[str]]
+    made: set[nn.Module]
 
 
 def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
@@ -63,6 +63,8 @@ def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
     for line in table.lines:
         if line.kind not in KINDS:
             raise unknown("kind of what may vary", line.kind, KINDS)
+        if wrong := [word for word in line.words if OF_KINDS.get(word, line.kind) != line.kind]:
+            raise BadParameter(f"{line.label} says {wrong[0]!r}, which is of {OF_KINDS[wrong[0]]}; leave it out.")
         KINDS[line.kind](draft, line)
     space = draft.space()
     loosened(model, axes, draft.spaces)
@@ -77,7 +79,7 @@ def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
         else:
             guesses += [Guess(module, key, getattr(module, key), tuple(found)) for key, found in candidates(name, module, axes, size)]
     live, shown = ([change for change in changes if change.shown is kind] for kind in (False, True))
-    return Compiled(space, slots_of(live), slots_of(shown), stored, guesses, draft.resolution, axes, draft.spaces, draft.homes)
+    return Compiled(space, slots_of(live), slots_of(shown), stored, guesses, draft.resolution, axes, draft.spaces, draft.homes, draft.made)
 
 
 def _known(name: str, module: nn.Module, axes: Axes, size: Any) -> Iterator[Change]:
@@ -97,25 +99,25 @@ def _stored(model: nn.Module) -> dict[str, Stored]:
     return {name: by_tensor.setdefault(id(tensor), Stored(name, tensor)) for name, tensor in model.state_dict(keep_vars=True).items()}
 
 
-def _tensors(draft: Draft, stored: Mapping[str, Stored]) -> Iterable[Change]:
+def _tensors(draft: Draft, stored: dict[str, Stored]) -> Iterable[Change]:
     modules = dict(draft.model.named_modules(remove_duplicate=False))
     seen: set[tuple[int, str]] = set()
     assembled: dict[int, Assembled] = {}
-    for name, one in stored.items():
+    for name, one in list(stored.items()):
         if name not in draft.axes.layouts:
             continue
-        bits = draft.bits.get(name)
+        through = sorted(draft.through.get(name, []), key=lambda item: item[0])
         if one.layout is None:
             one.layout = layout_of(draft.axes, name, draft.spaces, draft.windows.get(name, {}))
         layout = one.layout
-        if not layout.fields and not bits:
+        if not layout.fields and not through:
             continue
         prefix, _, leaf = name.rpartition(".")
         owner = modules[prefix]
         if (id(owner), leaf) in seen:
             continue
         seen.add((id(owner), leaf))
-        if layout.plain and not bits:
+        if layout.plain and not through:
             if type(owner) is nn.Linear:
                 owner.__class__ = SlicedLinear  # type: ignore[assignment]
             kind = "_parameters" if leaf in owner._parameters else "_buffers"
@@ -127,13 +129,19 @@ def _tensors(draft: Draft, stored: Mapping[str, Stored]) -> Iterable[Change]:
         how = assembled.setdefault(id(one), Assembled(one.tensor, layout))
         if fresh and layout.fields:
             yield from _pieces(one, how)
-        if bits:
-            field, axis = bits
-            rounded = Quantised(how, UNROUNDED, axis)
-            put(owner, leaf, rounded)
-            yield Change(rounded, "__dict__", "bits", (field,), lambda values, field=field: values[field])
-        else:
-            put(owner, leaf, how)
+        used = yield from _through(name, how, [each for _, each in through], stored)
+        put(owner, leaf, used)
+        draft.made.add(used)
+
+
+def _through(name: str, how: nn.Module, several: Sequence[Through], stored: dict[str, Stored]) -> Generator[Change, None, nn.Module]:
+    """What a tensor goes through; parameters of its own are the elastic model's from now on."""
+    for each in several:
+        how, changes = each(how)
+        yield from changes
+        for key, tensor in how.named_parameters(recurse=False):
+            stored[f"{name}.{key}"] = Stored(f"{name}.{key}", tensor)
+    return how
 
 
 def _pieces(one: Stored, how: Assembled) -> Iterator[Change]:

@@ -1,6 +1,6 @@
 """What the lines of a space come to on one model: fields, and what each of them changes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,6 +14,9 @@ from ..weights.names import listed
 from .parts import Cut
 from .slots import Change
 from .space_table import Line
+
+#: a derivation of a tensor -> a derivation on top of it, and what changes in that with fields
+Through = Callable[[nn.Module], tuple[nn.Module, list[Change]]]
 
 
 @dataclass
@@ -29,8 +32,9 @@ class Draft:
         changes: entries of modules that follow from fields.
         homes: field -> names of the modules that it concerns.
         kept: name of a list or of a choice of operators -> (its field, value -> names of the children that are used).
-        bits: weight -> (field of its bits, axis of output units).
+        through: tensor -> what it goes through before it is used, each with its place in the order.
         resolution: the field of the input's size.
+        made: derivations that are put into the model.
     """
 
     model: nn.Module
@@ -41,8 +45,9 @@ class Draft:
     changes: list[Change] = field(default_factory=list)
     homes: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, tuple[str, Mapping[Any, tuple[str, ...]]]] = field(default_factory=dict)
-    bits: dict[str, tuple[str, int]] = field(default_factory=dict)
+    through: dict[str, list[tuple[int, Through]]] = field(default_factory=dict)
     resolution: str = ""
+    made: set[nn.Module] = field(default_factory=set)
 
     def add(self, line: Line, places: Sequence[tuple[str, tuple[Any, ...], Sequence[str]]]) -> list[str]:
         """A field for each place (name, values, modules), or one for all where the line says `tied`; the fields' names, a place each."""
@@ -105,6 +110,15 @@ def named_by(name: str, pattern: str) -> bool:
     (True, True, False)
     """
     return any(fnmatchcase(part, pattern) for part in (name, *_ancestors(name)))
+
+
+def matching(name: str, pattern: str) -> str:
+    """The outermost thing that a pattern names and that this one is, or lies in.
+
+    >>> matching("blocks.0.conv", "blocks.*"), matching("pool1", "pool*")
+    ('blocks.0', 'pool1')
+    """
+    return next((part for part in reversed([name, *_ancestors(name)]) if fnmatchcase(part, pattern)), name)
 
 
 def _ancestors(name: str) -> Iterator[str]:

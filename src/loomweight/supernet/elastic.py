@@ -20,6 +20,7 @@ from .choice import replaced, summed
 from .compile import Compiled, compiled
 from .cost import Cost, flops_of, latency_of, size_of_used
 from .guard import guard
+from .order import Importance, ordered
 from .resize import resized
 from .settle import settle
 from .slots import Originals, Slot
@@ -38,6 +39,7 @@ def elastic(
     *,
     outputs: Callable[[Any], Any] | None = None,
     axes: Axes | None = None,
+    order: Importance | None = None,
 ) -> "Elastic":
     """Make a model elastic: what the space names may vary, and one set of weights serves every choice.
 
@@ -50,6 +52,8 @@ def elastic(
         example_inputs: a tensor, a tuple of inputs, or a dict of keyword arguments: what the model takes.
         outputs: what of the model's output counts, `lambda out: out.logits`; units that the rest of it shows could not vary.
         axes: a table of axes written by hand, instead of tracing.
+        order: how important units are (`magnitude`, or a function like it): those that vary are put in this order once, the most
+            important first, which leaves the model's function as it is; else subnets use units in the order that they have.
 
     Returns:
         The elastic model, its largest subnet chosen.
@@ -71,6 +75,9 @@ def elastic(
             found = axes if axes is not None else traced_axes(model, args, kwargs, outputs=outputs)
         net = Elastic(model, table, compiled(model, table, found), (args, kwargs))
         settle(net, outputs)
+        if order is not None:
+            with net.entire(), net._evaluating(), torch.no_grad():
+                ordered(net.state_dict(), found, net._made.spaces, order, lambda: (outputs or (lambda made: made))(model(*args, **kwargs)))
     return net
 
 

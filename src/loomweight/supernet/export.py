@@ -15,8 +15,17 @@ def differs(subnet: Callable[..., Any], plain: nn.Module, example: tuple[tuple[A
     training = plain.training
     plain.eval()
     with torch.no_grad():
-        pairs = list(zip(tensors_in(subnet(*args, **kwargs)), tensors_in(plain(*args, **kwargs)), strict=True))
+        apart = distance(subnet(*args, **kwargs), plain(*args, **kwargs))
     plain.train(training)
-    largest = max((a.double().abs().max().item() for a, _ in pairs if a.numel() and a.is_floating_point()), default=0.0)
-    apart = max(((a.double() - b.double()).abs().max().item() for a, b in pairs if a.numel() and a.is_floating_point()), default=0.0)
+    return apart
+
+
+def distance(wanted: Any, found: Any) -> float:
+    """The largest difference of two outputs, relative to the largest finite entry; infinite where their shapes differ."""
+    pairs = list(zip(tensors_in(wanted), tensors_in(found), strict=True))
+    if any(a.shape != b.shape for a, b in pairs):
+        return float("inf")
+    numbers = [(a.double(), b.double()) for a, b in pairs if a.numel() and a.is_floating_point()]
+    largest = max((a[a.isfinite()].abs().max().item() for a, _ in numbers if a.isfinite().any()), default=0.0)
+    apart = max((torch.where(a == b, 0.0, (a - b).abs()).max().item() for a, b in numbers), default=0.0)
     return apart / largest if largest else apart

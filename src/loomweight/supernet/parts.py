@@ -24,7 +24,7 @@ Region = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Cut:
-    """How far one axis of a part is used: the first value x unit entries, or that many in the middle.
+    """How far one axis of a part is used: the first value x unit entries, or that many in the middle; `sizes` says it for each value.
 
     >>> Cut(7, "kernel", centred=True).span({"kernel": 3})
     (2, 5)
@@ -34,12 +34,14 @@ class Cut:
     field: str | None = None
     unit: int = 1
     centred: bool = False
+    sizes: tuple[tuple[Any, int], ...] = ()
 
     def span(self, values: Values) -> tuple[int, int]:
         """Begin and end."""
         if self.field is None:
             return 0, self.length
-        count = size_of(values[self.field], self.length // self.unit) * self.unit
+        value = values[self.field]
+        count = dict(self.sizes)[value] if self.sizes else size_of(value, self.length // self.unit) * self.unit
         begin = (self.length - count) // 2 if self.centred else 0
         return begin, begin + count
 

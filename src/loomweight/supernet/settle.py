@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..derive import Quantised
 from ..derive.fold import folded
 from ..errors import BadParameter
 from .attention import tightened
@@ -16,7 +15,6 @@ from .attributes import follows
 from .proof import Subnet, disproved
 from .sizes import Size
 from .slots import Change, slots_of
-from .stored import Assembled
 
 #: combinations that are tried at most
 _MOST = 400
@@ -114,7 +112,7 @@ def _disproved(net: Any, values: Mapping[str, Any], outputs: Callable[[Any], Any
         names = {module: name for name, module in model.named_modules()}
     net.select(values)
     own = {name: names[module] for name, module in net.model.named_modules(remove_duplicate=False) if module in names}
-    plain = tightened(folded(net.model, (Assembled, Quantised))).eval()
+    plain = tightened(folded(net.model, net._made.made.__contains__)).eval()
     return disproved(Subnet(net._made.axes, net._made.spaces, net.active, own), plain, net._prepared(), outputs)
 
 

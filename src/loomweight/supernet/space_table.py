@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BadParameter, BrokenFile
 
 #: words that may follow the values of a line
-WORDS = ("tied", "spread")
+WORDS = ("tied", "spread", "transforms")
 _LINE = re.compile(r"^(?P<kind>[a-z_]+)\s+(?P<where>[^:]*?)\s*:\s*(?P<values>.*)$")
 
 
@@ -22,6 +22,7 @@ class Line:
         where: a name or a pattern (`*`, `?`, `[...]`) of layers; empty where the kind needs none.
         values: what it may be; a number with a point, at most 1.0, is a share of what the layer has.
         words: `tied`: one value for all places that match, not one each. `spread`: kept blocks lie evenly, not in front.
+            `transforms`: smaller kernels are learned transforms of larger ones.
         number: where it is in its file, for messages.
     """
 

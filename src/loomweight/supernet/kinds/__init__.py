@@ -6,13 +6,18 @@ from ..draft import Draft
 from ..space_table import Line
 from .bits import bits
 from .depth import depth
+from .experts import experts
 from .heads import head_size, heads, queries
 from .kernel import kernel
 from .operator import operator
+from .places import places
 from .rank import rank
 from .resolution import resolution
 from .stride import stride
 from .width import width
+
+#: words that may follow the values of some kinds
+OF_KINDS: Mapping[str, str] = {"spread": "depth", "transforms": "kernel"}
 
 KINDS: Mapping[str, Callable[[Draft, Line], None]] = {
     "width": width,
@@ -25,6 +30,8 @@ KINDS: Mapping[str, Callable[[Draft, Line], None]] = {
     "stride": stride,
     "resolution": resolution,
     "operator": operator,
+    "places": places,
+    "experts": experts,
     "bits": bits,
     "rank": rank,
 }

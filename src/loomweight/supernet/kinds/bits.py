@@ -1,10 +1,13 @@
 """bits: how finely weights are rounded."""
 
+from functools import partial
+
 from torch import nn
 
-from ...derive.quantised import UNROUNDED
+from ...derive.quantised import UNROUNDED, Quantised
 from ...errors import BadParameter
 from ..draft import Draft
+from ..slots import Change
 from ..space_table import Line
 
 
@@ -15,7 +18,12 @@ def bits(draft: Draft, line: Line) -> None:
     if bad := [value for value in line.values if not isinstance(value, int) or isinstance(value, bool) or not (2 <= value <= 16 or value == UNROUNDED)]:
         raise BadParameter(f"{line.label}: bits are whole numbers from 2 to 16, or {UNROUNDED} for a weight that is not rounded; found {bad[0]!r}.")
     for name, field in zip(matched, draft.add(line, [(name, tuple(sorted(line.values)), [name]) for name in matched]), strict=True):
-        draft.bits[f"{name}.weight"] = (field, _output(layers[name]))
+        draft.through.setdefault(f"{name}.weight", []).append((1, partial(_rounded, field, _output(layers[name]))))
+
+
+def _rounded(field: str, axis: int, how: nn.Module) -> tuple[nn.Module, list[Change]]:
+    made = Quantised(how, UNROUNDED, axis)
+    return made, [Change(made, "__dict__", "bits", (field,), lambda values: values[field])]
 
 
 def _may_be_rounded(module: nn.Module) -> bool:

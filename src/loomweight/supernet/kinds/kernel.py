@@ -1,6 +1,7 @@
 """kernel: how far a convolution reaches: the middle of its kernel is used, and less is padded."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -10,19 +11,31 @@ from ..draft import Draft
 from ..parts import Cut
 from ..slots import Change
 from ..space_table import Line
+from ..transforms import Transforms, reaches
 
 
 def kernel(draft: Draft, line: Line) -> None:
-    """`kernel blocks.*.depthwise : 3 5 7`: odd sizes; the layer's padding shrinks with it, so that the output keeps its size."""
+    """`kernel blocks.*.depthwise : 3 5 7`: odd sizes; the layer's padding shrinks with it, so that the output keeps its size.
+
+    With `transforms` behind the values, a smaller kernel is the middle of the next larger one times a learned matrix (OFA's).
+    """
     layers: dict[str, Any] = {name: module for name, module in draft.model.named_modules() if _may_vary(module)}
     matched = draft.found(line, layers, "convolution with a square odd kernel above 1")
     told = [(name, _sizes(line, name, layers[name]), [name]) for name in matched]
-    for (name, _, _), field in zip(told, draft.add(line, told), strict=True):
+    for (name, sizes, _), field in zip(told, draft.add(line, told), strict=True):
         layer = layers[name]
+        reach = reaches(sizes) if "transforms" in line.words else ()
         for axis in range(2, layer.weight.ndim):
-            draft.windows.setdefault(f"{name}.weight", {})[axis] = Cut(layer.kernel_size[0], field, centred=True)
+            draft.windows.setdefault(f"{name}.weight", {})[axis] = Cut(layer.kernel_size[0], field, centred=True, sizes=reach)
+        if reach:
+            draft.through.setdefault(f"{name}.weight", []).append((0, partial(_transformed, sizes, field)))
         for key, make in _attributes(layer, field).items():
             draft.changes.append(Change(layer, "__dict__", key, (field,), make))
+
+
+def _transformed(sizes: tuple[int, ...], field: str, how: nn.Module) -> tuple[nn.Module, list[Change]]:
+    made = Transforms(how, sizes)
+    return made, [Change(made, "__dict__", "size", (field,), lambda values: values[field])]
 
 
 def _may_vary(module: nn.Module) -> bool:
