@@ -147,7 +147,7 @@ def _unlikely(key: str, size: Size | None) -> float:
     factors = [factor.rpartition(".")[2] for term in size.axis for factor in term if isinstance(factor, str)]
     if "group" in key or "rep" in key:
         return 0 if factors == ["queries"] else 2
-    if "head_dim" in key or "head_size" in key or key == "scale":
+    if "head_dim" in key or "head_size" in key or key in ("scale", "scaling"):
         return 0 if factors in (["dims"], ["values"]) else 2
     if "head" in key and "size" not in key and "dim" not in key:
         return 0 if factors in (["heads"], ["heads", "queries"]) else 2
