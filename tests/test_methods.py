@@ -60,6 +60,7 @@ METHODS = {
     "RARTS: An Efficient First-Order Relaxed Architecture Search Method": ("supernet", "rarts"),
     "Do Not Train It: A Linear Neural Architecture Search of Graph Neural Networks": ("evaluate", "nac"),
     "Low-Rank Adapters Meet Neural Architecture Search for LLM Compression": ("derive", "from_peft"),
+    "One QuantLLM for ALL: Fine-tuning Quantized LLMs Once for Efficient Deployments": ("supernet", "decoupled_adapters"),
     "Layer Swapping for Zero-Shot Cross-Lingual Transfer in Large Language Models": ("rules", "layer_swapping"),
 }
 #: owed papers whose methods are not built yet

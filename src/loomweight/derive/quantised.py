@@ -41,11 +41,20 @@ class Quantised(nn.Module):
         return exact if self.bits == UNROUNDED else rounded(exact, self.bits, self.axis)
 
 
-def rounded(exact: Tensor, bits: int, axis: int) -> Tensor:
-    """Rounded forwards, as it is backwards."""
+def rounded(exact: Tensor, bits: int, axis: int, step: Tensor | None = None) -> Tensor:
+    """Rounded forwards, as it is backwards; to other steps than its own where some are given, no further than they reach."""
     with torch.no_grad():
-        others = [i for i in range(exact.ndim) if i != axis]
-        step = exact.abs().amax(others, keepdim=True) / (2 ** (bits - 1) - 1)
-        step = torch.where(step > 0, step, 1.0)
-        levels = (exact / step).round_().mul_(step)
+        most = 2 ** (bits - 1) - 1
+        levels = (exact / step).round_().clamp_(-most, most).mul_(step) if step is not None else _to_levels(exact, steps(exact, bits, axis))
     return levels + (exact - exact.detach())
+
+
+def steps(exact: Tensor, bits: int, axis: int) -> Tensor:
+    """The step of each unit, 1 where all is zero."""
+    others = [i for i in range(exact.ndim) if i != axis]
+    step = exact.detach().abs().amax(others, keepdim=True) / (2 ** (bits - 1) - 1)
+    return torch.where(step > 0, step, 1.0)
+
+
+def _to_levels(exact: Tensor, step: Tensor) -> Tensor:
+    return (exact / step).round_().mul_(step)

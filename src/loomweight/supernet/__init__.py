@@ -57,6 +57,8 @@ from .sharing.balanced_mixture import BalancedMixture as BalancedMixture
 from .sharing.conflict import Conflict as Conflict
 from .sharing.conflict import Matching as Matching
 from .sharing.conflict import conflicts as conflicts
+from .sharing.decoupled import Adapters as Adapters
+from .sharing.decoupled import decoupled_adapters as decoupled_adapters
 from .sharing.few_shot import Regions as Regions
 from .sharing.few_shot import few_shot as few_shot
 from .sharing.grouped import grouped as grouped

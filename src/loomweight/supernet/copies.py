@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from ..derive import Quantised
 from ..derive.derive import derived_of
 from ..errors import BadParameter, UnknownName
 from ..weights.names import listed
@@ -146,7 +147,8 @@ def _place(net: Elastic, name: str) -> Place:
     assert owner is not None
     if leaf not in derived_of(owner):
         return Place(owner, leaf, None)
-    how = derived_of(owner)[leaf]
+    how: nn.Module = derived_of(owner)[leaf]
+    how = how.how if type(how) is Quantised and isinstance(how.how, nn.Module) else how
     if not isinstance(how, Assembled):
         raise BadParameter(f"{name} is derived by {type(how).__name__}; copies are of tensors that are stored as they are used.")
     return Place(owner, leaf, how)
