@@ -306,3 +306,15 @@ class Odd:
 def test_bad_samplers_are_refused(make, message):
     with pytest.raises((BadParameter, UnknownName), match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", ["params", "nbytes"])
+def test_sizes_are_counted_without_running_the_subnet(kind):
+    net = mlp(space="width 0 : 2 8\nwidth 3 : 3 6")
+    ran: list = []
+    net.model.register_forward_hook(lambda *_: ran.append(1))
+    levels = Stratified(4, kind).levels
+    counted = [levels.cost(net, values) for values in net.space.enumerate()]
+    assert not ran
+    assert counted == [getattr(net.cost(values), kind) for values in net.space.enumerate()]
+    assert ran

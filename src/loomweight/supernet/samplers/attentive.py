@@ -33,7 +33,7 @@ class Attentive(Sampler):
         pick: "best" is BestUp, which improves the front as it is; "worst" is WorstUp, which lifts what lags behind.
         candidates: how many are compared.
         levels: costs in the same of so many levels count as the same.
-        cost: "params", "flops", "nbytes", "latency_ms", or a function (net, values) -> number.
+        cost: "params", "flops", "nbytes", "latency_ms", or a function (net, values) -> number. The first and third count; the others run each new subnet.
 
     Raises:
         BadParameter: fewer than two candidates, or another pick.

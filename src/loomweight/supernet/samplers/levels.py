@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadParameter
+from ..cost import size_of_used
 from ..elastic import Elastic, Values
 
 #: "params", "flops", "nbytes", "latency_ms", or any function of the elastic model and a configuration
@@ -25,7 +26,7 @@ class Levels:
 
     Args:
         count: number of levels.
-        measure: what counts as cost.
+        measure: what counts as cost. "flops" and "latency_ms" run each new subnet on the example, "params" and "nbytes" only count.
 
     Raises:
         BadParameter: fewer than two levels, or an unknown cost.
@@ -46,9 +47,16 @@ class Levels:
         """What a configuration costs; each is measured once."""
         key = tuple(values.values())
         if key not in self._known:
-            measured = getattr(net.cost(values), self.measure) if isinstance(self.measure, str) else self.measure(net, values)
-            self._known[key] = float(measured)
+            self._known[key] = float(self._measured(net, values))
         return self._known[key]
+
+    def _measured(self, net: Elastic, values: Values) -> float:
+        if not isinstance(self.measure, str):
+            return self.measure(net, values)
+        if self.measure in ("params", "nbytes"):
+            with net.selected(values):
+                return size_of_used(net.model)[self.measure == "nbytes"]
+        return getattr(net.cost(values), self.measure)
 
     def place(self, net: Elastic, values: Values) -> float:
         """Where the cost lies in the range: 0 for the smallest subnet, 1 for the largest."""

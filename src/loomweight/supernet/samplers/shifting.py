@@ -26,7 +26,7 @@ class Shifting(Sampler):
 
     Args:
         levels: parts of the range of costs.
-        cost: "params", "flops", "nbytes", "latency_ms", or a function (net, values) -> number.
+        cost: "params", "flops", "nbytes", "latency_ms", or a function (net, values) -> number. The first and third count; the others run each new subnet.
         rate: of the fast moving average; the slow one has a fifth of it.
         floor: the share that is drawn uniformly whatever the variations are.
         tries: draws of the generator, of which the nearest is taken.

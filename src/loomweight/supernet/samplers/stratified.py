@@ -21,7 +21,7 @@ class Stratified(Sampler):
 
     Args:
         levels: how many.
-        cost: "params", "flops", "nbytes", "latency_ms", or a function (net, values) -> number.
+        cost: "params", "flops", "nbytes", "latency_ms", or a function (net, values) -> number. The first and third count; the others run each new subnet.
 
     Raises:
         BadParameter: fewer than two levels, or an unknown cost.
