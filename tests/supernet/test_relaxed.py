@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from loomweight.errors import BadParameter, UnknownName
 from loomweight.supernet import Choice, Coefficients, Dirichlet, Elastic, Gumbel, Join, Softmax, SubnetOptimizer, costs_of, elastic, relaxed
@@ -321,3 +322,12 @@ def test_bits_are_mixed_with_widths() -> None:
     torch.testing.assert_close(seen[0], wanted)
     mixed(x).square().sum().backward()
     assert all(alpha.grad is not None and alpha.grad.abs().sum() > 0 for alpha in mixed.alphas.values())
+
+
+def test_a_transformer_of_transformers_agrees_in_width_and_heads() -> None:
+    torch.manual_seed(0)
+    ids = torch.randint(0, 11, (2, 5))
+    config = LlamaConfig(vocab_size=11, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2)
+    table = "width model.embed_tokens : 8 16\nheads model.layers.* : 1 2"
+    net = elastic(LlamaForCausalLM(config).eval(), table, {"input_ids": ids}, outputs=lambda out: out.logits)
+    assert max(relaxed(net).disagreement({"input_ids": ids}).values()) < 1e-5

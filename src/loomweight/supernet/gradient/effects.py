@@ -122,7 +122,8 @@ class Depth:
 class Norm:
     """LayerNorm or RMSNorm over a relaxed width divides by the expected number of units, sum of coefficient x size, not by all there are.
 
-    With one coefficient 1 that is the subnet's own norm, for the units outside it are 0.
+    With one coefficient 1 that is the subnet's own norm, for the units outside it are 0. Norms of Transformers that have a `variance_epsilon`
+    are RMS norms in float32.
     """
 
     field: str
@@ -136,6 +137,9 @@ class Norm:
 
     def _normalised(self, count: Tensor, x: Tensor) -> Tensor:
         norm: Any = self.norm
+        if not isinstance(norm, nn.LayerNorm | nn.RMSNorm):
+            wide = x.float()
+            return norm.weight * (wide * torch.rsqrt(wide.square().sum(-1, keepdim=True) / count + norm.variance_epsilon)).to(x.dtype)
         eps = torch.finfo(x.dtype).eps if norm.eps is None else norm.eps
         square = x.square().sum(-1, keepdim=True) / count
         if isinstance(norm, nn.RMSNorm):

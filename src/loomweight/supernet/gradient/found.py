@@ -158,12 +158,13 @@ def _bits(net: Elastic, options: Mapping[str, Sequence[Any]]) -> Iterator[Bits]:
 
 
 def _norms(net: Elastic, base: Values, options: Mapping[str, Sequence[Any]]) -> Iterator[Norm]:
-    """LayerNorm and RMSNorm over one relaxed width."""
+    """LayerNorm and RMSNorm over one relaxed width, torch's and those of Transformers."""
     stored = {id(one.tensor): one for one in net.stored().values()}
     for module in net.model.modules():
-        if not isinstance(module, nn.LayerNorm | nn.RMSNorm) or module.weight is None:
+        weight = module._parameters.get("weight")
+        if not (isinstance(module, nn.LayerNorm | nn.RMSNorm) or hasattr(module, "variance_epsilon")) or weight is None:
             continue
-        layout = stored[id(module.weight)].layout
+        layout = stored[id(weight)].layout
         if layout and layout.plain and len(layout.parts[0].flat) == 1 and (cut := layout.parts[0].flat[0]).field in options:
             assert cut.field is not None
             ends = [cut.span({**base, cut.field: option}) for option in options[cut.field]]
