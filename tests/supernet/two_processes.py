@@ -252,6 +252,11 @@ def check_other_models_and_settings_are_refused() -> None:
 def check_ddp_is_refused() -> None:
     with pytest.raises(BadParameter, match=r"train an elastic model with lw.supernet.Parallel"):
         DistributedDataParallel(mlp(space=SPACE))
+    outer = DistributedDataParallel(nn.Sequential(mlp(space=SPACE), nn.Linear(3, 3)), find_unused_parameters=True)
+    with pytest.raises(BadParameter, match=r"train an elastic model with lw.supernet.Parallel"):
+        outer(X)
+    with torch.no_grad():
+        assert outer(X).shape == (12, 3)
 
 
 def twin_that_fails() -> None:

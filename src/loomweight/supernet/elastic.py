@@ -19,7 +19,7 @@ from .attention import tightened
 from .choice import replaced, summed
 from .compile import Compiled, compiled
 from .cost import Cost, flops_of, latency_of, size_of_used
-from .guard import guard
+from .guard import NOT_DDP, guard, refuse_inside_ddp
 from .order import Importance, ordered
 from .resize import resized
 from .settle import settle
@@ -145,7 +145,12 @@ class Elastic(nn.Module):
             self._put(before)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The chosen subnet's output."""
+        """The chosen subnet's output.
+
+        Raises:
+            BadParameter: DistributedDataParallel runs a model that holds this one.
+        """
+        refuse_inside_ddp()
         self._freeze()
         if self._resolution:
             args, kwargs = resized(args, kwargs, self._values[self._resolution])
@@ -199,7 +204,7 @@ class Elastic(nn.Module):
 
     def __getattr__(self, name: str) -> Any:
         if name == "_ddp_params_and_buffers_to_ignore":
-            raise BadParameter("DistributedDataParallel would miss the gradients of subnets; train an elastic model with lw.supernet.Parallel(step, net, ...).")
+            raise BadParameter(NOT_DDP)
         return super().__getattr__(name)
 
     def stored(self) -> dict[str, Stored]:

@@ -9,6 +9,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ..errors import BadParameter
 
+NOT_DDP = "DistributedDataParallel would miss the gradients of subnets; train an elastic model with lw.supernet.Parallel(step, net, ...)."
+
 _MARK = "_loomweight_elastic"
 _registered: list[Any] = []
 
@@ -42,3 +44,9 @@ def _refuse(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             f"{type(optimizer).__name__} holds parameters of an elastic model and would miss the gradients of its subnets; "
             "step with lw.supernet.SubnetOptimizer(net, optimizer)."
         )
+
+
+def refuse_inside_ddp() -> None:
+    """Gradients of subnets are not averaged there, which it would not notice where it looks for unused parameters."""
+    if torch.is_grad_enabled() and getattr(torch.nn.parallel.DistributedDataParallel, "_active_ddp_module", None) is not None:
+        raise BadParameter(NOT_DDP)
