@@ -112,6 +112,7 @@ class Depth:
         several = [output if end is self.last else self.seen[id(end)] for end in self.ends]
         parts = [factor * _first(each) for factor, each in zip(present(coefficients), several, strict=True) if factor is not None]
         mixed = sum(parts[1:], parts[0])
+        self.seen = {}
         return mixed if isinstance(output, Tensor) else (mixed, *output[1:])
 
     def __hash__(self) -> int:

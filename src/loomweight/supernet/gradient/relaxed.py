@@ -30,7 +30,8 @@ from .superposed import Factors
 class Relaxed(nn.Module):
     """A model with a coefficient for each option of each field; made by `relaxed`.
 
-    Calling it draws coefficients and runs once. The model that it was made of stays as it is between calls.
+    Calling it draws coefficients and runs once. The model that it was made of stays as it is between calls, so a forward pass that is
+    repeated later, as activation checkpointing does, would be the model's own: switch checkpointing off.
 
     Attributes:
         alphas: field -> architecture parameters, (options,), 0 at first: all alike.
