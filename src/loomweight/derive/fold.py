@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import BadParameter
 from .derive import derived_of, undo
 
 
@@ -16,6 +17,9 @@ def fold(model: nn.Module) -> nn.Module:
     The copy has the classes that the model had before anything was derived, gradients are left out, and tensors that were one
     are one in the copy. The model itself stays as it is. What is stored for a derivation (experts, templates, the slices not in use)
     is never copied: the copy takes the memory of what is used.
+
+    Raises:
+        BadParameter: a tensor depends on the inputs of its module (a mixture with a router that sees them).
 
     >>> from . import derive, Slice
     >>> model = nn.Linear(2, 2)
@@ -32,6 +36,9 @@ def folded(model: nn.Module, which: Callable[[nn.Module], bool]) -> nn.Module:
     memo: dict[int, Any] = {}
     made: dict[Any, Tensor] = {}
     chosen = [(module, leaf, how) for module in model.modules() for leaf, how in derived_of(module).items() if which(how)]
+    for module, leaf, how in chosen:
+        if hasattr(how, "given"):
+            raise BadParameter(f"{leaf} of {type(module).__name__} is a {type(how).__name__} by the inputs of the module; no plain weight can stand for it.")
     with torch.enable_grad():
         used = [(module, leaf, how, _value(module, leaf, made)) for module, leaf, how in chosen]
     for _, _, how, _ in used:

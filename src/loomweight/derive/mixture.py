@@ -16,7 +16,7 @@ class Mixture(nn.Module):
         weights: of one shape, the experts: parameters, or derivations of them.
         router: called without arguments for the coefficients (k,) or, one row for each output unit, (out, k); or, when it takes the
             module's inputs, told them before each forward pass by way of `given`. A module is trained with the mixture.
-        by_input: the router takes the inputs of the layer.
+        by_input: the router takes the inputs of the layer; before the first of them all weights count alike.
 
     Raises:
         TooFewSets: no weight.
@@ -38,6 +38,8 @@ class Mixture(nn.Module):
         self.router = router
         self.coefficients: Tensor | None = None
         if by_input:
+            first = _tensor(weights[0])
+            self.coefficients = first.new_full((len(weights),), 1 / len(weights))
             self.given = self._given
 
     def forward(self) -> Tensor:
