@@ -96,6 +96,23 @@ def test_levels_split_and_regions_cover_the_space_once() -> None:
     assert all(len(of) == 1 for of in signs)  # within a region all configurations pull the shared layer the same way
 
 
+def test_regions_of_what_does_not_always_matter() -> None:
+    """A width of block 1 matters only at depth 2: at depth 1 the configuration is that of the last width, and in its region."""
+    torch.manual_seed(0)
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), 2, enable_nested_tensor=False)
+    net = elastic(model, "depth layers : 1 2\nwidth layers.*.linear1 : 4 8 16", torch.randn(2, 3, 8))
+    split = Regions(net)
+    split.split(0, "width layers.1.linear1", [4])
+    split.split(0, "depth layers", [1])
+    split.split(1, "width layers.0.linear1", [4, 16])
+    listed = [values for space in split.spaces for values in space.enumerate()]
+    assert sorted(map(str, listed)) == sorted(map(str, net.space.enumerate()))
+    for number, space in enumerate(split.spaces):
+        assert {split.region(net.space.canonical(values)) for values in space.enumerate()} == {number}
+    with pytest.raises(BadParameter, match=r"no configuration is left: 'width layers\.1\.linear1' matters only where 'depth layers' is 2"):
+        narrowed(net.space, {"depth layers": [1], "width layers.1.linear1": [4]})
+
+
 def test_what_is_apart_can_be_learned() -> None:
     x = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
     y = x[:, :3]

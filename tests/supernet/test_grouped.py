@@ -71,6 +71,33 @@ def test_batch_norm_belongs_to_the_group() -> None:
     assert mine.abs().sum() > 0 and other.abs().sum() == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*BatchNorm statistics that are not its own")
+def test_copies_move_with_the_model() -> None:
+    of = net()
+    copies = grouped(of, 2)
+    before = of.select(of.min()).eval()(X)
+    of.to(torch.float64)
+    torch.testing.assert_close(of(X.double()).float(), before)
+    assert {one.tensor.dtype for k in (0, 1) for name, one in copies.stored(k).items() if "num" not in name} == {torch.float64}
+    of.train().select(of.max())(X.double()).sum().backward()
+    optimizer = SubnetOptimizer(of, torch.optim.SGD(of.parameters(), lr=0.1))
+    start = {name: tensor.clone() for name, tensor in of.state_dict().items()}
+    optimizer.step()
+    moved = {name for name, tensor in of.state_dict().items() if not torch.equal(tensor, start[name])}
+    assert moved == {f"copies.1.{name}" for name in ("0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "3.bias", "5.weight", "5.bias")}
+
+
+@pytest.mark.filterwarnings("ignore:.*BatchNorm statistics that are not its own")
+def test_an_evaluated_copy_keeps_its_statistics() -> None:
+    of = net()
+    copies = grouped(of, 2)
+    of.train().select(of.max())(X * 5 + 3)
+    of.eval()
+    inside = copies.stored(1)["1.running_mean"].tensor
+    assert of.select(of.max()).model.get_buffer("1.running_mean") is inside
+    assert torch.equal(of.export(of.max()).get_buffer("1.running_mean"), inside)
+
+
 def test_messages() -> None:
     with pytest.raises(BadParameter, match="one for each of the 4 configurations are possible, found 5"):
         grouped(net(), 5)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from loomweight.derive import Mixture, Slice
 from loomweight.errors import BadParameter, UnknownName
-from loomweight.supernet import Elastic, SubnetOptimizer, elastic, mixture_of_supernets
+from loomweight.supernet import Elastic, SubnetOptimizer, elastic, grouped, mixture_of_supernets
 
 Per = Literal["layer", "neuron"]
 both = pytest.mark.parametrize("per", ["layer", "neuron"])
@@ -148,6 +148,12 @@ def test_messages() -> None:
     with pytest.raises(BadParameter, match=r"the neurons of 0 \(Embedding\) are not the first axis"):
         mixture_of_supernets(embedding, 2, per="neuron")
     net = mlp()
+    grouped(net, 2)
+    with pytest.raises(BadParameter, match=r"'0\.bias', '0\.weight' have copies already"):
+        mixture_of_supernets(net, 2)
+    net = mlp()
     mixture_of_supernets(net, 2)
+    with pytest.raises(BadParameter, match=r"0\.weight is derived by Mixture"):
+        grouped(net, 2)
     with pytest.raises(UnknownName, match="there are: none"):
         mixture_of_supernets(net, 2)

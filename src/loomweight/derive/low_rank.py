@@ -1,7 +1,7 @@
 """A weight with a sum of low rank beside it.
 
-Paper: LoRA: Low-Rank Adaptation of Large Language Models (2021, https://arxiv.org/abs/2106.09685), equation 3; with `sparse`,
-Low-Rank Adapters Meet Neural Architecture Search for LLM Compression (2025, https://arxiv.org/abs/2501.16372), SparsePEFT.
+Papers: LoRA: Low-Rank Adaptation of Large Language Models (2021, https://arxiv.org/abs/2106.09685), equation 3;
+Low-Rank Adapters Meet Neural Architecture Search for LLM Compression (2025, https://arxiv.org/abs/2501.16372), SparsePEFT, for `sparse`.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Weights that are shared less: a tensor is stored several times, and a configuration decides which copy it uses."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,20 @@ def _places(net: Elastic, shared: Sequence[str]) -> list[tuple[Stored, Place]]:
     found = [(net.stored()[name], _place(net, name)) for name in names if id(net.stored()[name]) not in kept]
     if not any(isinstance(one.tensor, nn.Parameter) for one, _ in found):
         raise BadParameter(f"no parameter is left that is not shared: {', '.join(shared)} name all of them.")
-    copied = {(id(change.module), change.key) for slot in net._made.slots for change in slot.changes if set(change.fields) & set(net._follows)}
-    if twice := [one.name for one, place in found if (id(place.how or place.module), "stored" if place.how else place.leaf) in copied]:
-        raise BadParameter(f"{listed(twice)} have copies already.")
+    unshared(net, [one.name for one, _ in found])
     return found
+
+
+def unshared(net: Elastic, names: Iterable[str]) -> None:
+    """Refuse tensors that have copies.
+
+    Raises:
+        BadParameter: one has.
+    """
+    copied = {change.entry[::2] for slot in net._made.slots for change in slot.changes if set(change.fields) & set(net._follows)}
+    places = {name: _place(net, name) for name in names}
+    if twice := [name for name, place in places.items() if (id(place.how or place.module), "stored" if place.how else place.leaf) in copied]:
+        raise BadParameter(f"{listed(twice)} have copies already.")
 
 
 def _owner(net: Elastic, name: str) -> nn.Module | None:

@@ -21,6 +21,7 @@ from ...derive.quantised import UNROUNDED, rounded, steps
 from ...errors import BadParameter, UnknownName
 from ...weights.names import listed
 from ..beside import adopt
+from ..copies import unshared
 from ..draft import named_by
 from ..elastic import Elastic
 from ..parts import Cut, Layout, Part
@@ -64,7 +65,7 @@ def decoupled_adapters(net: Elastic, adapters: Adapters | None = None, where: Se
 
     Raises:
         UnknownName: a pattern names no such layer.
-        BadParameter: the rank is below 1.
+        BadParameter: the rank is below 1, or a weight has copies.
 
     >>> from loomweight.supernet import elastic
     >>> net = elastic(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "bits 0 : 2 4", torch.zeros(1, 4))
@@ -78,6 +79,7 @@ def decoupled_adapters(net: Elastic, adapters: Adapters | None = None, where: Se
         raise BadParameter(f"an adapter has a rank of at least 1, found {how.rank}.")
     with net.selected(net.max()):
         layers = _layers(net, where)
+        unshared(net, [f"{name}.weight" for name in layers])
         new: tuple[dict[str, Stored], list[Change], list[Entry]] = ({}, [], [])
         for number, (name, layer) in enumerate(layers.items()):
             _adapt(net, f"{name}.weight", layer, replace(how, seed=how.seed + number), new)

@@ -19,6 +19,7 @@ from ...derive.derive import HOLDER, derived_of, put, undo
 from ...errors import BadParameter, UnknownName
 from ...weights.names import listed
 from ..beside import adopt
+from ..copies import unshared
 from ..draft import named_by
 from ..elastic import Elastic, Values
 from ..parts import Layout
@@ -74,7 +75,7 @@ def mixture_of_supernets(
 
     Raises:
         UnknownName: a pattern names no layer.
-        BadParameter: fewer than two experts, a weight is shared or derived, or its neurons are not its first axis.
+        BadParameter: fewer than two experts, a weight is shared, derived or has copies, or its neurons are not its first axis.
 
     >>> from loomweight.supernet import elastic
     >>> net = elastic(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "width 0 : 2 8", torch.zeros(1, 4))
@@ -88,6 +89,7 @@ def mixture_of_supernets(
     routers: dict[str, Router] = {}
     with net.selected(net.max()):
         for number, (name, layer) in enumerate(_layers(net, where).items()):
+            unshared(net, [f"{name}.{key}" if name else key for key in _own(layer)])
             tensors = {key: net.stored()[f"{name}.{key}" if name else key] for key in _own(layer)}
             rows = _neurons(name, layer, tensors) if per == "neuron" else 0
             router = routers[name] = Router(code, (len(code()), hidden, experts), rows, seed + number).to(next(iter(tensors.values())).tensor.device)
