@@ -1,8 +1,10 @@
 """rank: adapters of PEFT and of `derive`."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -70,6 +72,15 @@ def test_a_rank_of_derive_is_its_first_directions() -> None:
     net = elastic(model, "rank 0 : 1 3 4", torch.zeros(2, 6))
     for rank in (1, 3, 4):
         torch.testing.assert_close(net.export({"rank 0.weight": rank})[0].weight, weight + up[:, :rank] @ down[:rank])
+
+
+@pytest.mark.parametrize("rank", [(2, 2), (1, 4)])
+def test_files_bring_adapters_back(rank: tuple[int, int], tmp_path: Path) -> None:
+    net = elastic(adapted(), "rank *.q_proj : 1 2 4 tied\nrank *.up_proj : 2 4 tied", {"input_ids": IDS}, outputs=lambda out: out.logits)
+    plain = net.export({"rank *.q_proj": rank[0], "rank *.up_proj": rank[1]})
+    plain.save_pretrained(tmp_path)
+    back = PeftModel.from_pretrained(adapted().unload(), tmp_path)
+    torch.testing.assert_close(logits(back), logits(plain))
 
 
 def test_widths_leave_ranks_to_rank() -> None:

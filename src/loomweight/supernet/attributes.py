@@ -137,14 +137,22 @@ def follows(size: Size, value: Any) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def _fits(size: Size, value: float) -> bool:
-    return _full(size) == value if isinstance(value, int) else _full(size) > 1 and abs(_full(size) ** -0.5 - value) < 1e-9
+    """A number with a point is the scale of attention, which goes by the size of heads and by nothing else: no trial would tell."""
+    if isinstance(value, int):
+        return _full(size) == value
+    return _words(size) in (["dims"], ["values"]) and _full(size) > 1 and abs(_full(size) ** -0.5 - value) < 1e-9
+
+
+def _words(size: Size) -> list[str]:
+    """The last words of the names of its spaces."""
+    return [factor.rpartition(".")[2] for term in size.axis for factor in term if isinstance(factor, str)]
 
 
 def _unlikely(key: str, size: Size | None) -> float:
     """0 for a size whose name speaks of the same as the attribute's; a number whose name does not speak of a size rather stays."""
     if size is None:
         return 1.5 if any(word in key for word in _OF_SIZES) else -1
-    factors = [factor.rpartition(".")[2] for term in size.axis for factor in term if isinstance(factor, str)]
+    factors = _words(size)
     if "group" in key or "rep" in key:
         return 0 if factors == ["queries"] else 2
     if "head_dim" in key or "head_size" in key or key in ("scale", "scaling"):

@@ -38,6 +38,7 @@ class Compiled:
         spaces: space of units -> its field.
         homes: field -> names of the modules that it concerns.
         made: derivations that were put into the model for it.
+        kept: list of blocks -> (its field, value -> names of those that are used).
     """
 
     space: Space
@@ -50,6 +51,7 @@ class Compiled:
     spaces: Mapping[str, str]
     homes: Mapping[str, list[str]]
     made: set[nn.Module]
+    kept: Mapping[str, Any]
 
 
 def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
@@ -79,7 +81,7 @@ def compiled(model: nn.Module, table: SpaceTable, axes: Axes) -> Compiled:
         else:
             guesses += [Guess(module, key, getattr(module, key), tuple(found)) for key, found in candidates(name, module, axes, size)]
     live, shown = ([change for change in changes if change.shown is kind] for kind in (False, True))
-    return Compiled(space, slots_of(live), slots_of(shown), stored, guesses, draft.resolution, axes, draft.spaces, draft.homes, draft.made)
+    return Compiled(space, slots_of(live), slots_of(shown), stored, guesses, draft.resolution, axes, draft.spaces, draft.homes, draft.made, draft.kept)
 
 
 def _known(name: str, module: nn.Module, axes: Axes, size: Any) -> Iterator[Change]:

@@ -1,5 +1,6 @@
 """`elastic(model, space, example_inputs)`: a model that holds all its subnets, and is one of them at a time."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..weights.names import listed
 from .attention import tightened
 from .choice import replaced, summed
 from .compile import Compiled, compiled
+from .config import told
 from .cost import Cost, flops_of, latency_of, size_of_used
 from .guard import NOT_DDP, guard, refuse_inside_ddp
 from .order import Importance, ordered
@@ -188,6 +190,12 @@ class Elastic(nn.Module):
             self.difference = differs(self._run, plain, self._prepared())
         if not self.difference <= tolerance:
             raise BadParameter(f"the exported module differs from the subnet by {self.difference:.3g} of the largest output; this should not be.")
+        if problems := told(plain, self._made, self.space.canonical(values)):
+            warnings.warn(
+                f"the config of the exported model cannot say that {'; '.join(problems)}: `from_pretrained` would build another model. Keep the module, "
+                "or tie the layers (`tied` behind the values).",
+                stacklevel=2,
+            )
         return plain
 
     def cost(self, values: Mapping[str, Any] | None = None) -> Cost:

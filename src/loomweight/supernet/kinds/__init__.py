@@ -14,14 +14,14 @@ from .places import places
 from .rank import rank
 from .resolution import resolution
 from .stride import stride
-from .width import width
+from .width import embedding, width
 
 #: words that may follow the values of some kinds
 OF_KINDS: Mapping[str, str] = {"spread": "depth", "transforms": "kernel"}
 
 KINDS: Mapping[str, Callable[[Draft, Line], None]] = {
     "width": width,
-    "embedding": width,
+    "embedding": embedding,
     "heads": heads,
     "queries": queries,
     "head_size": head_size,

@@ -1,6 +1,6 @@
 """width: how many units of a layer, of a residual stream, of an embedding are used."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -19,11 +19,21 @@ def width(draft: Draft, line: Line) -> None:
     A pattern names the first layer of those that make the units, or what it lies in; a name without a pattern may be any of them.
     Ranks of adapters are left to `rank`.
     """
+    _add(draft, line, lambda space: True, "width")
+
+
+def embedding(draft: Draft, line: Line) -> None:
+    """`embedding * : 64 128`: the width of an embedding, and with it that of the stream that it opens; the vocabulary stays."""
+    words = {f"{name}.weight" for name, module in draft.model.named_modules() if isinstance(module, nn.Embedding)}
+    _add(draft, line, lambda space: any(use.tensor in words and use.axis == 1 for use in draft.axes.uses(space)), "width of an embedding")
+
+
+def _add(draft: Draft, line: Line, allowed: Callable[[str], bool], what: str) -> None:
     others = set(ranks(draft.axes).values())
-    labels = {label(space): space for space in draft.axes.spaces if space.rpartition(".")[2] not in INSIDE and space not in others}
+    labels = {label(space): space for space in draft.axes.spaces if space.rpartition(".")[2] not in INSIDE and space not in others and allowed(space)}
     makers, modules = _makers(draft, labels), dict(draft.model.named_modules())
     exact = {line.where: makers[line.where]} if line.where in makers else {}
-    matched = exact or {name: labels[name] for name in draft.found(line, labels, "width that may vary (see `loomweight axes`)")}
+    matched = exact or {name: labels[name] for name in draft.found(line, labels, f"{what} that may vary (see `loomweight axes`)")}
     for name, space in matched.items():
         if space in draft.spaces:
             raise BadParameter(f"{line.label}: the units of {name} vary already as {draft.spaces[space]!r}.")
