@@ -1,11 +1,13 @@
 """The scale of attention is of the size of a head, however many heads there are."""
 
+import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from loomweight.supernet import elastic
 
 
+@pytest.mark.filterwarnings("ignore:the config of the exported model cannot say")
 def test_fewer_heads_leave_the_scale_of_attention() -> None:
     """Two of four heads of size 8: GPT-2's `scaling`, 1 / sqrt(8), is no size of the heads' number, although numbers fit."""
     torch.manual_seed(0)

@@ -69,6 +69,7 @@ def test_bits_are_paid_for() -> None:
     assert net.cost(net.min()).nbytes == 48 // 2 + 4 * 8 + 4 * (8 + 24 + 3)
 
 
+@pytest.mark.filterwarnings("ignore:the config of the exported model cannot say")
 def test_tied_weights_round_where_the_line_says_and_stay_one_where_both_do() -> None:
     ids = torch.tensor([[1, 2, 3]])
 

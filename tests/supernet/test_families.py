@@ -12,7 +12,7 @@ from loomweight.supernet import Elastic, elastic
 
 from .families import FAMILIES
 
-pytestmark = pytest.mark.filterwarnings("ignore:this subnet is evaluated with BatchNorm")
+pytestmark = pytest.mark.filterwarnings("ignore:this subnet is evaluated with BatchNorm", "ignore:the config of the exported model cannot say")
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
 

@@ -10,7 +10,7 @@ from loomweight.weights.axes import Axes
 
 from .families import FAMILIES, drawn
 
-pytestmark = pytest.mark.filterwarnings("ignore:this subnet is evaluated with BatchNorm")
+pytestmark = pytest.mark.filterwarnings("ignore:this subnet is evaluated with BatchNorm", "ignore:the config of the exported model cannot say")
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet", "mobilenet", "encoder", "llama", "gpt2"])

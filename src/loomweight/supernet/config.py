@@ -106,7 +106,7 @@ def _fit(config: Any, found: Mapping[str, set[int]]) -> Iterator[str]:
 
 def _unlike(plain: nn.Module, config: Any) -> Iterator[str]:
     """Tensors that a new model of this config would have in another shape; it is built without data."""
-    if getattr(plain, "config", None) is not config:
+    if getattr(plain, "config", None) is not config or hasattr(plain, "peft_config"):
         return
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         fresh = type(plain)(config).state_dict()

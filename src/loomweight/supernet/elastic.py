@@ -106,6 +106,7 @@ class Elastic(nn.Module):
         self._versioned = list({id(one.tensor): one.tensor for one in made.stored.values()}.values())
         self._statistics = Statistics(model, lambda: sum(tensor._version for tensor in self._versioned))
         self._wanted: list[bool] = []
+        self.notes: tuple[str, ...] = ()
         self.difference = 0.0
         self._place(made.slots)
         guard([one.tensor for one in made.stored.values() if isinstance(one.tensor, nn.Parameter)])
@@ -190,10 +191,11 @@ class Elastic(nn.Module):
             self.difference = differs(self._run, plain, self._prepared())
         if not self.difference <= tolerance:
             raise BadParameter(f"the exported module differs from the subnet by {self.difference:.3g} of the largest output; this should not be.")
-        if problems := told(plain, self._made, self.space.canonical(values)):
+        first, self.notes = not self.notes, tuple(told(plain, self._made, self.space.canonical(values))) or self.notes
+        if first and self.notes:
             warnings.warn(
-                f"the config of the exported model cannot say that {'; '.join(problems)}: `from_pretrained` would build another model. Keep the module, "
-                "or tie the layers (`tied` behind the values).",
+                f"the config of the exported model cannot say that {'; '.join(self.notes)}: `from_pretrained` would build another model. Keep the module, "
+                "or tie the layers (`tied` behind the values). This is said once; `notes` of the elastic model says it of the last such export.",
                 stacklevel=2,
             )
         return plain
