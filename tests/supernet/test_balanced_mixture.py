@@ -113,6 +113,19 @@ def test_conflicting_configurations_part_by_themselves() -> None:
     assert worst(True) > 0.95 > 0.7 > worst(False)
 
 
+def test_only_some_configurations_are_drawn() -> None:
+    net = small()
+    among = [{"width 1": 8, "width 0": 4}, {"width 0": 8, "width 1": 2}]
+    mixture = BalancedMixture(net, lambda net: 0.5, among=among)
+    assert net.select(net.max()).active not in among and mixture.supernet(net.max()) == 0
+    random, drawn = np.random.default_rng(0), []
+    for i in range(40):
+        drawn.append(mixture.draw(net, random, i / 40))
+        mixture.told(drawn[-1], 0.0, net)
+    assert {tuple(sorted(values.items())) for values in drawn} == {tuple(sorted(values.items())) for values in among}
+    assert mixture.accuracy.shape == (2, 2) and mixture.used.sum() == 40 and mixture.best() in among
+
+
 def test_a_run_goes_on_exactly() -> None:
     accuracy = np.random.default_rng(2).random((6, 2))
     one = simulated(accuracy, 50)
@@ -132,6 +145,9 @@ def test_messages() -> None:
         BalancedMixture(small(), lambda net: 0.5).best()
     with pytest.raises(BadParameter, match=r"its table is \(2, 2\), this one's \(6, 2\)"):
         mixture.load_state_dict({"accuracy": [[1, 1], [1, 1]]})
+    for among in ([], [{"width 0": 2, "width 1": 8}] * 2):
+        with pytest.raises(BadParameter, match=f"different configurations, at least one; found {len(among)}"):
+            BalancedMixture(small(), lambda net: 0.5, among=among)
     wide = elastic(nn.Sequential(*(nn.Linear(8, 8) for _ in range(6))), "width * : 1 2 3 4 5 6 7 8", torch.zeros(1, 8))
     with pytest.raises(BadParameter, match=r"the space has 32,768 configurations"):
         BalancedMixture(wide, lambda net: 0.5)

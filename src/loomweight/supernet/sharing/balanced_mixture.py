@@ -20,6 +20,8 @@ from ..sampler import Sampler
 
 #: configurations of a space at most: each has a running accuracy of its own
 _MOST = 4096
+#: divergence of the usage from the uniform one (Kullback-Leibler, in nats) that is left
+_TOLERANCE = 1e-4
 _ROUNDS = 10_000
 
 
@@ -37,11 +39,11 @@ class BalancedMixture(Sampler):
         supernets: how many.
         temperature: at the beginning and at the end of the training, growing linearly.
         decay: of the running mean: new = decay x old + (1 - decay) x accuracy; it begins at 1.
-        tolerance: divergence of the usage from the uniform one (Kullback-Leibler, in nats) that is left.
+        among: the configurations that are drawn, where not all of the space count: those with two poolings, say. Others are in supernet 0.
         shared: patterns of names that all supernets share.
 
     Raises:
-        BadParameter: fewer than two supernets, a space too large for a table, or a number out of its range.
+        BadParameter: fewer than two supernets, a space too large for a table, no configuration, one twice, or a number out of its range.
 
     >>> import torch
     >>> from loomweight.supernet import elastic
@@ -63,18 +65,17 @@ class BalancedMixture(Sampler):
         *,
         temperature: tuple[float, float] = (1.0, 100.0),
         decay: float = 0.9,
-        tolerance: float = 1e-4,
+        among: Sequence[Values] | None = None,
         shared: Sequence[str] = (),
     ) -> None:
-        if supernets < 2 or not 0 <= decay < 1 or min(temperature) < 0 or tolerance <= 0:
+        if supernets < 2 or not 0 <= decay < 1 or min(temperature) < 0:
             raise BadParameter(
-                f"a balanced mixture has at least 2 supernets, a decay in [0, 1), temperatures from 0 and a tolerance above 0; "
-                f"found supernets={supernets}, decay={decay}, temperature={temperature}, tolerance={tolerance}."
+                f"a balanced mixture has at least 2 supernets, a decay in [0, 1) and temperatures from 0; "
+                f"found supernets={supernets}, decay={decay}, temperature={temperature}."
             )
-        if (count := net.space.count()) > _MOST:
-            raise BadParameter(f"the space has {count:,} configurations; a balanced mixture keeps an accuracy of each, of at most {_MOST:,}.")
-        self.validate, self.temperature, self.decay, self.tolerance = validate, temperature, decay, tolerance
-        self.configurations = list(net.space.enumerate())
+        self.validate, self.temperature, self.decay = validate, temperature, decay
+        self.configurations = _listed(net, among)
+        count = len(self.configurations)
         self._place = {tuple(values.values()): i for i, values in enumerate(self.configurations)}
         self.accuracy = np.ones((count, supernets))
         self.used = np.zeros((count, supernets), dtype=np.int64)
@@ -101,8 +102,10 @@ class BalancedMixture(Sampler):
         self._known = None
 
     def supernet(self, values: Mapping[str, Any]) -> int:
-        """The number of the supernet in which a configuration is: the drawn one, else the likeliest."""
-        place = self._place[tuple(values.values())]
+        """The number of the supernet in which a configuration is: the drawn one, else the likeliest; 0 for one that is never drawn."""
+        place = self._place.get(tuple(values.values()))
+        if place is None:
+            return 0
         return self._drawn[1] if place == self._drawn[0] else int(self.probabilities(self._done)[place].argmax())
 
     def settled(self) -> None:
@@ -113,7 +116,7 @@ class BalancedMixture(Sampler):
         """(configurations, supernets): of each supernet for a configuration."""
         if self._known is None or self._known[0] != done:
             first, last = self.temperature
-            self._known = done, balanced((first + (last - first) * done) * self.accuracy, self.tolerance)
+            self._known = done, balanced((first + (last - first) * done) * self.accuracy, _TOLERANCE)
         return self._known[1]
 
     def best(self) -> Values:
@@ -141,6 +144,19 @@ class BalancedMixture(Sampler):
         self.accuracy, self.used = table, np.array(state["used"], dtype=np.int64)
         self._drawn, self._done = (state["drawn"][0], state["drawn"][1]), state["done"]
         self._known = None
+
+
+def _listed(net: Elastic, among: Sequence[Values] | None) -> list[Values]:
+    """The configurations that are drawn, by their canonical names."""
+    count = net.space.count() if among is None else len(among)
+    if count > _MOST:
+        what = "the space has" if among is None else "there are"
+        raise BadParameter(f"{what} {count:,} configurations; a balanced mixture keeps an accuracy of each, of at most {_MOST:,}.")
+    found = list(net.space.enumerate()) if among is None else [net.space.canonical(values) for values in among]
+    different = len({tuple(values.values()) for values in found})
+    if not found or different < len(found):
+        raise BadParameter(f"`among` lists different configurations, at least one; found {len(found)}, {different} of them different.")
+    return found
 
 
 def balanced(scores: np.ndarray, tolerance: float) -> np.ndarray:
