@@ -39,7 +39,7 @@ def cases() -> Iterator[object]:
     for name, every in METHODS.items():
         for which in every:
             long = (name, which) == ("blocks", FEW_SHOT)
-            yield pytest.param(name, which, 96 if long else 18, marks=[pytest.mark.slow] if long else [])
+            yield pytest.param(name, which, 96 if long else 9, marks=[pytest.mark.slow] if long else [])
 
 
 @pytest.mark.parametrize(("name", "which", "passes"), list(cases()))
