@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from loomweight.cli.app import COMMANDS
 
@@ -35,7 +36,7 @@ def made(target: str) -> list[str]:
 
 
 def test_the_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (source,) = fenced("python")
+    source, _ = fenced("python")
     assert len(source.splitlines()) <= 22
     monkeypatch.chdir(tmp_path)
     names: dict = {}
@@ -50,6 +51,16 @@ def test_the_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         count = sum((delta != 0).float() for delta in agreeing)
         expected = base + (agreeing[0] + agreeing[1]) / count.clamp(min=1)
         assert (names["again"][name] - expected).abs().max() < 1e-6, name
+
+
+def test_the_example_of_a_supernet_runs() -> None:
+    _, source = fenced("python")
+    names: dict = {}
+    with torch.random.fork_rng():
+        exec(compile(source, "README.md", "exec"), names)
+    width = names["found"].best.parameters["width 0"]
+    assert sum(parameter.numel() for parameter in names["plain"].parameters()) == 11 * width + 2 <= 200  # 8 in, 2 out, both biases
+    assert type(names["plain"]) is torch.nn.Sequential and names["plain"][0].out_features == width
 
 
 def trimmed(delta, keep: float = 0.2):

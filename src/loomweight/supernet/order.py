@@ -1,6 +1,6 @@
 """Units in the order of their importance, so that a prefix of them is the best choice of so many.
 
-Paper: Once-for-All: Train One Network and Specialize it for Efficient Deployment (2020, https://arxiv.org/abs/1908.09791), section 3.3:
+Paper: Once-for-All: Train One Network and Specialize it for Efficient Deployment (2019, https://arxiv.org/abs/1908.09791), section 3.3:
 channels are sorted by the L1 norm of their weights before a width becomes elastic. We add up incoming and outgoing weights.
 """
 
