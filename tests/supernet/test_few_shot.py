@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from loomweight.errors import BadParameter, UnknownName
 from loomweight.search import Ordered, Space
-from loomweight.supernet import Elastic, Matching, Regions, SubnetOptimizer, conflicts, elastic, few_shot
+from loomweight.supernet import Choice, Elastic, Matching, Regions, SubnetOptimizer, conflicts, elastic, few_shot
 from loomweight.supernet.narrow import narrowed
 from loomweight.supernet.sharing.conflict import min_cut
 
@@ -74,6 +74,22 @@ def test_an_odd_option_is_parted_alone() -> None:
     (first, *_) = conflicts(net, BATCHES, up, Matching(draws=2))
     assert first.field == "depth first"
     assert first.groups in (((1, 3, 4, 5), (2,)), ((2,), (1, 3, 4, 5)))
+
+
+def test_operators_are_parted_by_what_they_do_to_the_layers_that_they_share() -> None:
+    """The paper's setting: candidates have weights of their own, and disagree on those of the other layers."""
+    torch.manual_seed(0)
+    same, opposite = nn.Linear(3, 3), nn.Linear(3, 3)
+    with torch.no_grad():
+        same.weight.copy_(torch.eye(3))
+        opposite.weight.copy_(-torch.eye(3))
+    place = Choice({"skip": nn.Identity(), "minus": Times(-1.0), "same": same, "opposite": opposite})
+    net = elastic(nn.Sequential(nn.Linear(4, 3), place), "operator 1 : skip minus same opposite", torch.randn(2, 4))
+    (found,) = conflicts(net, BATCHES, up, Matching(draws=1))
+    assert {frozenset(group) for group in found.groups} == {frozenset({"skip", "same"}), frozenset({"minus", "opposite"})}
+    assert found.score == pytest.approx(2, abs=1e-5)
+    split = few_shot(net, BATCHES, up, levels=1, matching=Matching(draws=1))
+    assert len(split.spaces) == 2 and net.export({"operator 1": "minus"})(BATCHES[0][0]).shape == (4, 3)
 
 
 def test_comparing_leaves_the_model_as_it_was() -> None:
