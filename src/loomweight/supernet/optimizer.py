@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from itertools import combinations
+from math import isfinite
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import BadParameter
+from ..errors import BadParameter, NonFinite
 from .elastic import Elastic
 from .guard import Allowed
 from .parts import Part, cells
@@ -31,7 +32,6 @@ class SubnetOptimizer(torch.optim.Optimizer):
     Raises:
         BadParameter: the optimizer does not work entry by entry, or holds other parameters.
 
-    >>> from torch import nn
     >>> from loomweight.supernet import elastic
     >>> net = elastic(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "width 0 : 2 8", torch.zeros(1, 4))
     >>> optimizer = SubnetOptimizer(net, torch.optim.AdamW(net.parameters(), lr=0.1))
@@ -94,6 +94,23 @@ class SubnetOptimizer(torch.optim.Optimizer):
             for leaf, before in lent:
                 self._take_back(leaf, before)
         return loss
+
+    @torch.no_grad()
+    def clip(self, most: float) -> float:
+        """Scale what the subnets' gradients add up to, so that its norm is at most `most`; the norm that it had.
+
+        It stands for torch's `clip_grad_norm_`, which would see the gradients of whole tensors alone.
+
+        Raises:
+            NonFinite: the norm is NaN or infinite.
+        """
+        held = (self._stored[id(tensor)] for group in self.inner.param_groups for tensor in group["params"])
+        leaves = [leaf.tensor for one in held for leaf in united(one)]
+        norm = nn.utils.get_total_norm([leaf.grad for leaf in leaves if leaf.grad is not None])
+        if not isfinite(norm):
+            raise NonFinite(f"the norm of the gradients is {float(norm)}; leave this batch out, or lower the learning rate.")
+        nn.utils.clip_grads_with_norm_(leaves, most, norm)
+        return float(norm)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients of all subnets."""
