@@ -70,10 +70,11 @@ def derive(model: nn.Module, name: str, how: nn.Module) -> nn.Module:
 
 def put(owner: nn.Module, leaf: str, how: nn.Module) -> None:
     """Derive one tensor of one module, unchecked."""
+    order = tuple(owner._parameters)
     del owner._parameters[leaf]
     if HOLDER not in owner._modules:
         owner.add_module(HOLDER, nn.ModuleDict())
-        owner.__class__ = _with_properties(type(owner))
+        owner.__class__ = _with_properties(type(owner), order)
     cast("nn.ModuleDict", owner._modules[HOLDER])[leaf] = how
     type(owner).names.add(leaf)  # type: ignore[attr-defined]
     setattr(type(owner), leaf, property(partial(_used, leaf)))
@@ -91,9 +92,17 @@ def restore(model: nn.Module, name: str) -> None:
     holder = derived_of(owner)
     if leaf not in holder:
         raise BadParameter(f"{name} is not derived; derived are: {', '.join(d.name for d in derivations(model)) or 'none'}.")
-    value = getattr(owner, leaf).detach().clone()
+    give_back(owner, leaf, nn.Parameter(getattr(owner, leaf).detach().clone()))
+
+
+def give_back(owner: nn.Module, leaf: str, tensor: nn.Parameter) -> None:
+    """Take a derivation off one module and put a parameter into its place, also in the order of parameters."""
+    order: tuple[str, ...] = type(owner).order  # type: ignore[attr-defined]
     undo(owner, leaf)
-    owner.register_parameter(leaf, nn.Parameter(value))
+    owner.register_parameter(leaf, tensor)
+    entries = {name: owner._parameters[name] for name in order if name in owner._parameters} | owner._parameters
+    owner._parameters.clear()
+    owner._parameters.update(entries)
 
 
 def undo(owner: nn.Module, leaf: str) -> None:
@@ -140,6 +149,7 @@ class _Derived:
     """Mark of a module class with derived tensors."""
 
     names: set[str]
+    order: tuple[str, ...]
 
 
 class _Tell:
@@ -152,9 +162,9 @@ class _Tell:
         derived_of(module)[self.leaf].given(*inputs)  # type: ignore[operator]
 
 
-def _with_properties(plain: type) -> type:
+def _with_properties(plain: type, order: tuple[str, ...]) -> type:
     """A class of one module alone, so that its properties are its own; it copies and pickles by its plain class."""
-    return type(plain.__name__, (plain, _Derived), {"names": set(), "__module__": plain.__module__, "__deepcopy__": _copied})
+    return type(plain.__name__, (plain, _Derived), {"names": set(), "order": order, "__module__": plain.__module__, "__deepcopy__": _copied})
 
 
 def _copied(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
@@ -163,7 +173,7 @@ def _copied(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
     twin = cast("nn.Module", object.__new__(type(self).__mro__[1]))
     memo[id(self)] = twin
     twin.__dict__.update(deepcopy(self.__dict__, memo))
-    twin.__class__ = _with_properties(type(twin))
+    twin.__class__ = _with_properties(type(twin), type(self).order)  # type: ignore[attr-defined]
     for leaf in type(self).names:  # type: ignore[attr-defined]
         type(twin).names.add(leaf)  # type: ignore[attr-defined]
         setattr(type(twin), leaf, property(partial(_used, leaf)))

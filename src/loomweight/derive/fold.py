@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadParameter
-from .derive import derived_of, undo
+from .derive import derived_of, give_back
 
 
 def fold(model: nn.Module) -> nn.Module:
@@ -26,7 +26,7 @@ def fold(model: nn.Module) -> nn.Module:
     >>> _ = derive(model, "weight", Slice(nn.Parameter(torch.zeros(1000, 2)), (2,)))
     >>> plain = fold(model)
     >>> type(plain), plain.weight.untyped_storage().nbytes(), list(plain.state_dict())
-    (<class 'torch.nn.modules.linear.Linear'>, 16, ['bias', 'weight'])
+    (<class 'torch.nn.modules.linear.Linear'>, 16, ['weight', 'bias'])
     """
     return folded(model, lambda how: True)
 
@@ -49,8 +49,7 @@ def folded(model: nn.Module, which: Callable[[nn.Module], bool]) -> nn.Module:
     plain = deepcopy(model, memo)
     for module, leaf, _, value in used:
         twin = memo[id(module)]
-        undo(twin, leaf)
-        twin.register_parameter(leaf, new[id(value)])
+        give_back(twin, leaf, new[id(value)])
     return plain
 
 

@@ -72,8 +72,15 @@ class Draft:
         """
         matched = [name for name in candidates if named_by(name, line.where)]
         if not matched:
-            raise UnknownName(f"{line.label} names no {what} of this model; there are: {listed(list(candidates)) if candidates else 'none'}.")
+            why = "".join(f" Tracing says: {note}." for note in self._notes(line.where))
+            raise UnknownName(f"{line.label} names no {what} of this model; there are: {listed(list(candidates)) if candidates else 'none'}.{why}")
         return matched
+
+    def _notes(self, pattern: str) -> Iterator[str]:
+        """Notes of the table that speak of what a pattern names."""
+        for note in self.axes.notes:
+            if any(named_by(name.strip("'"), pattern) for name in note.replace(",", " ").replace(":", " ").split()):
+                yield note
 
     def space(self) -> Space:
         """The space that searches and samplers know."""
