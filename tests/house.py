@@ -78,13 +78,17 @@ def forwarded_kwargs(tree: ast.Module) -> list[int]:
     ]
 
 
+#: of modules called random, what makes a generator of its own, or puts the shared one back
+OWN_RANDOMNESS = ("default_rng", "fork_rng")
+
+
 def global_randomness(tree: ast.Module) -> list[int]:
     """Numbers drawn from, or seeds given to, a generator that the whole process shares."""
     found = [line for name, line in imported(tree) if name == "random"]
     for name, call in calls(tree):
         owner, _, last = name.rpartition(".")
         draws = (owner == "torch" and last in DRAWS) or last in DRAWS_IN_PLACE
-        if (draws and not has(call, "generator")) or name in ("torch.manual_seed", "torch.seed") or (owner.endswith(".random") and last != "default_rng"):
+        if (draws and not has(call, "generator")) or name in ("torch.manual_seed", "torch.seed") or (owner.endswith(".random") and last not in OWN_RANDOMNESS):
             found.append(call.lineno)
     return found
 

@@ -40,7 +40,7 @@ BANS = [
         "def f(**more): return g(more)",
         allowed={"supernet/elastic.py": "a module's forward takes what the model in it takes", "supernet/choice.py": "the same"},
     ),
-    Ban(house.global_randomness, "torch.rand(3)", "torch.rand(3, generator=g)"),
+    Ban(house.global_randomness, "torch.rand(3)", "with torch.random.fork_rng():\n    torch.rand(3, generator=g)"),
     Ban(house.files_touched, "def f(path):\n    with open(path) as file: ...", "reader.open(name)", where=PURE),
     Ban(house.weight_files_written, "save_file({}, path)", "lw.save(w, path)", allowed={"weights/write.py": "the writer"}),
     Ban(house.narrowing_casts, "x.to(torch.bfloat16)", "x.to(torch.float32)"),
