@@ -178,7 +178,7 @@ def united(stored: Stored) -> Iterator[Leaf]:
     if len(leaves) < 2:
         yield from leaves
         return
-    leaves.sort(key=lambda leaf: leaf.tensor.numel(), reverse=True)
+    leaves.sort(key=lambda leaf: (-leaf.tensor.numel(), leaf.region))  # in one order, so that a resumed run adds up as an uninterrupted one
     kept: list[Leaf] = []
     for leaf in leaves:
         home = next((other for other in kept if other.covers(leaf)), None)

@@ -1,18 +1,11 @@
 """The state of an average in one safetensors file: tensors as tensors, numbers and words in the header. Nothing in it can run code."""
 
-import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from ..errors import BadParameter, BrokenFile
-from ..weights import Weights, load, save
+from ..weights.plain_state import load_plain_state, save_plain_state
 from .track import Track
 
 _KEY = "average"
-_TENSOR = "tensor:"
 
 
 def save_state(track: Track, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -37,11 +30,7 @@ def save_state(track: Track, path: str | Path, *, overwrite: bool = False) -> Pa
     >>> again.count
     1
     """
-    if Path(path).suffix != ".safetensors":
-        raise BadParameter(f"the state of an average is one file: its name must end in .safetensors, found {str(path)!r}.")
-    tensors: dict[str, Tensor] = {}
-    words = json.dumps(_plain(track.state_dict(), "", tensors))
-    return save(Weights.of(tensors, "the state of an average"), path, shard_size=None, metadata={_KEY: words}, overwrite=overwrite)
+    return save_plain_state(track.state_dict(), path, _KEY, overwrite=overwrite)
 
 
 def load_state(track: Track, path: str | Path) -> Track:
@@ -52,37 +41,4 @@ def load_state(track: Track, path: str | Path) -> Track:
         NamesDiffer, ShapesDiffer: it is the state of another model.
         BadParameter: it is the state of another kind of average.
     """
-    from safetensors import safe_open
-
-    weights = load(path)
-    with safe_open(path, "pt") as file:
-        words = dict(file.metadata() or {})
-    if _KEY not in words:
-        raise BrokenFile(f"{path}: no state of an average; it lacks {_KEY!r} in its header. Weights alone are read by load().")
-    return track.load_state_dict(_whole(json.loads(words[_KEY]), lambda name: weights[name].clone()))
-
-
-def _plain(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON in which a tensor is its name; the tensors go into the dict."""
-    match value:
-        case Tensor():
-            tensors[where] = value.detach()
-            return f"{_TENSOR}{where}"
-        case Mapping():
-            return {key: _plain(inner, f"{where}/{key}".lstrip("/"), tensors) for key, inner in value.items()}
-        case list():
-            return [_plain(inner, f"{where}/{i}", tensors) for i, inner in enumerate(value)]
-        case None | str() | int() | float() if not str(value).startswith(_TENSOR):
-            return value
-    raise BadParameter(f"{where!r} of the state is a {type(value).__name__}; a state holds numbers, words, tensors, and lists and dicts of these.")
-
-
-def _whole(value: Any, tensor: Callable[[str], Tensor]) -> Any:
-    match value:
-        case dict():
-            return {key: _whole(inner, tensor) for key, inner in value.items()}
-        case list():
-            return [_whole(inner, tensor) for inner in value]
-        case str() if value.startswith(_TENSOR):
-            return tensor(value.removeprefix(_TENSOR))
-    return value
+    return track.load_state_dict(load_plain_state(path, _KEY))
