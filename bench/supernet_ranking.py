@@ -1,10 +1,11 @@
 """Supernets graded against networks trained alone: does the accuracy with shared weights rank the networks of bench/ground_truth.py?
 
-    python bench/supernet_ranking.py blocks|pooling [--seeds 3] [--passes 640] [--only "METHOD;..."] [--show]
+    python bench/supernet_ranking.py blocks|pooling [--seeds 3] [--passes 640] [--only "METHOD;..."] [--show] [--against 2]
 
 Of the 10,000 images that the networks of the table were trained on, supernets are trained on the first 8,000; the last 2,000 score their subnets, each with
 BatchNorm statistics of its own from 256 images of the training. A killed run goes on: scores are written after every supernet, to
-bench/tables/supernets_SPACE.csv. `--show` trains nothing and prints the comparison, as a table of Markdown. The methods are in bench/supernet_methods.py.
+bench/tables/supernets_SPACE.csv. `--show` trains nothing and prints the comparison, as a table of Markdown; `--against` says how many seeds of the networks
+trained alone count. The methods are in bench/supernet_methods.py.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import csv
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from statistics import mean
@@ -25,7 +26,7 @@ from truth_spaces import TRUTHS, Truth
 from truth_table import FOLDER, Table
 from truth_table import read as read_truth
 
-from loomweight.evaluate import Ranking, kendall, ranking, run_variance, seed_noise
+from loomweight.evaluate import RankedScore, Ranking, SeedNoise, kendall, ranking, run_variance, seed_noise
 from loomweight.supernet import Elastic
 
 TRAINED = 8000
@@ -136,6 +137,7 @@ class Grade:
         taus: of each supernet.
         ranked: of scores averaged over its supernets.
         accuracy: mean over subnets and supernets.
+        best: what the network with the best scores reaches alone, mean over supernets.
         seconds: of training, mean over supernets.
     """
 
@@ -143,7 +145,19 @@ class Grade:
     taus: tuple[float, ...]
     ranked: Ranking
     accuracy: float
+    best: float
     seconds: float
+
+
+def of_seeds(table: Table, count: int | None) -> Table:
+    """The table as it was with so many seeds; None for all that are complete."""
+    kept = table.seeds if count is None else [seed for seed in table.seeds if seed < count]
+    return replace(table, rows=[replace(row, accuracies={seed: row.accuracies[seed] for seed in kept}) for row in table.rows])
+
+
+def noise_of(table: Table) -> SeedNoise | None:
+    """Between seeds; None where there is one only."""
+    return seed_noise([list(row.accuracies.values()) for row in table.rows]) if len(table.seeds) > 1 else None
 
 
 def counts(table: Table) -> dict[str, list[int]]:
@@ -154,15 +168,17 @@ def counts(table: Table) -> dict[str, list[int]]:
 
 def graded(table: Table, found: Sequence[Supernet]) -> list[Grade]:
     """Every method that is there, the best first."""
-    noise = seed_noise([list(row.accuracies.values()) for row in table.rows])
+    noise = noise_of(table)
+    spread, ceiling = (noise.spread, noise.ceiling.value) if noise else (None, None)
     last = max(one.passes for one in found)
     grades = []
     for method in dict.fromkeys(one.method for one in found):
         mine = [one for one in found if one.method == method and one.passes == last]
         taus = tuple(kendall(one.scores, table.means, resamples=0).value for one in mine)
         middle = np.mean([one.scores for one in mine], axis=0)
-        ranked = ranking(middle, table.means, counts(table), name=method, noise=noise.spread, ceiling=noise.ceiling.value)
-        grades.append(Grade(method, taus, ranked, float(middle.mean()), mean(one.seconds for one in mine)))
+        ranked = ranking(middle, table.means, counts(table), name=method, noise=spread, ceiling=ceiling)
+        best = mean(table.means[int(np.argmax(one.scores))] for one in mine)
+        grades.append(Grade(method, taus, ranked, float(middle.mean()), best, mean(one.seconds for one in mine)))
     return sorted(grades, key=lambda grade: -mean(grade.taus))
 
 
@@ -170,17 +186,31 @@ def lines_of(table: Table, found: Sequence[Supernet]) -> list[str]:
     """The comparison as a table of Markdown."""
     grades = graded(table, found)
     first = grades[0].ranked
-    lines = ["| scores by | tau of each supernet | tau of their mean | beyond noise | rho over best count | mean accuracy, % | CPU s |"]
-    lines.append("| --- | --- | --- | ---: | --- | ---: | ---: |")
+    lines = ["| scores by | tau of each supernet | tau of their mean | beyond noise | rho over best count | its first, alone, % | mean accuracy, % | CPU s |"]
+    lines.append("| --- | --- | --- | ---: | --- | ---: | ---: | ---: |")
     for grade in grades:
         taus, score = ", ".join(f"{tau:.2f}" for tau in grade.taus), grade.ranked.score
         lines.append(
-            f"| {grade.method} | {taus} | {brief(score.tau)} | {score.sparse.value if score.sparse else 0:.2f} | {brief(grade.ranked.gain)} "
-            f"| {grade.accuracy:.1f} | {grade.seconds:.0f} |"
+            f"| {grade.method} | {taus} | {brief(score.tau)} | {beyond(score)} | {brief(grade.ranked.gain)} "
+            f"| {grade.best:.1f} | {grade.accuracy:.1f} | {grade.seconds:.0f} |"
         )
-    lines += [f"| count of {row.name} | | {brief(row.tau)} | {row.sparse.value if row.sparse else 0:.2f} | | | |" for row in first.baselines]
-    noise = seed_noise([list(row.accuracies.values()) for row in table.rows])
-    return [*lines, f"| another seed, trained alone | | {brief(noise.ceiling)} | | | {mean(table.means):.1f} | |"]
+    lines += [f"| count of {row.name} | | {brief(row.tau)} | {beyond(row)} | | {first_by(table, row.name):.1f} | | |" for row in first.baselines]
+    noise = noise_of(table)
+    return [
+        *lines,
+        f"| another seed, trained alone | | {brief(noise.ceiling) if noise else 'one seed only'} | | | {max(table.means):.1f} | {mean(table.means):.1f} | |",
+    ]
+
+
+def first_by(table: Table, cost: str) -> float:
+    """What the networks of the highest cost reach alone, on average."""
+    most = max(row.costs[cost] for row in table.rows)
+    return mean(value for row, value in zip(table.rows, table.means, strict=True) if row.costs[cost] == most)
+
+
+def beyond(row: RankedScore) -> str:
+    """Tau beyond the noise of seeds, where that is known."""
+    return f"{row.sparse.value:.2f}" if row.sparse else ""
 
 
 def brief(interval: object) -> str:
@@ -200,12 +230,12 @@ def variance(table: Table, found: Sequence[Supernet]) -> str:
     )
 
 
-def show(name: str, path: Path) -> None:
+def show(name: str, path: Path, against: int | None = None) -> None:
     """The comparison."""
     truth, (_, found) = FOLDER / f"{name}.csv", read(path)
     if not truth.exists():
         raise SystemExit(f"there is no {truth} to compare with; make it by `python bench/ground_truth.py {name}`.")
-    table = read_truth(truth)
+    table = of_seeds(read_truth(truth), against)
     print("\n".join(lines_of(table, found)))
     if len({one.seed for one in found}) > 1:
         print(variance(table, found))
@@ -220,13 +250,14 @@ def main() -> None:
     parser.add_argument("--only", help="methods, separated by semicolons")
     parser.add_argument("--table", type=Path)
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--against", type=int, help="seeds of the networks trained alone; all of them without it")
     options = parser.parse_args()
     path = options.table or path_of(options.space)
     torch.set_num_threads(1)
     if not options.show:
         only = options.only.split(";") if options.only else list(METHODS[options.space])
         fill(options.space, path, options.seeds, options.passes, only)
-    show(options.space, path)
+    show(options.space, path, options.against)
 
 
 if __name__ == "__main__":

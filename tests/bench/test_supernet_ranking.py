@@ -1,5 +1,6 @@
 """Supernets of bench/supernet_ranking.py: equal training, fair images, grades by hand; the committed scores are those of the document."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,7 +91,8 @@ def test_grades_by_hand(bench: SimpleNamespace) -> None:
     better = bench.script.Supernet("b", 0, 8, 4.0, (10.0, 20.0, 30.0, 40.0))
     grades = bench.script.graded(table, [half, one, better])
     assert [grade.method for grade in grades] == ["b", "a"]
-    assert grades[1].taus == (pytest.approx(4 / 6),) and grades[1].accuracy == 25.0 and grades[1].seconds == 2.0
+    assert grades[1].taus == (pytest.approx(4 / 6),) and grades[1].accuracy == 25.0 and grades[1].seconds == 2.0 and grades[1].best == table.means[2]
+    assert bench.script.first_by(table, "params") == table.means[0] and bench.script.first_by(table, "macs") == pytest.approx(2.75)
     assert [row.name for row in grades[0].ranked.baselines] == ["params"] and grades[0].ranked.baselines[0].tau.value == pytest.approx(-1)
     assert grades[0].ranked.gain.value == pytest.approx(2)
 
@@ -119,3 +121,32 @@ def test_a_killed_run_goes_on_and_only_with_its_own_settings(bench: SimpleNamesp
     assert asked == [("a", 0), "killed", ("b", 0), ("a", 1), ("b", 1)]
     with pytest.raises(SystemExit, match="made by other settings"):
         script.fill("pooling", path, 2, 10, ["a", "b"])
+
+
+COMMITTED = [path.stem.removeprefix("supernets_") for path in sorted((BENCH / "tables").glob("supernets_*.csv"))]
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_the_document_shows_the_committed_scores(bench: SimpleNamespace, name: str) -> None:
+    """Where this fails after new scores, the command that the document names prints what belongs there."""
+    document = (BENCH.parent / "docs" / "BENCHMARKS.md").read_text()
+    named = re.search(f"bench/supernet_ranking.py {name} --show --against ([0-9]+)`", document)
+    assert named
+    table = bench.script.of_seeds(bench.tables.read(BENCH / "tables" / f"{name}.csv"), int(named[1]))
+    made, found = bench.script.read(bench.script.path_of(name))
+    assert len(table.seeds) == int(named[1])
+    assert all(line in document.splitlines() for line in bench.script.lines_of(table, found))
+    assert bench.script.variance(table, found) in " ".join(document.split())
+    passes = max(one.passes for one in found)
+    assert made[:2] == bench.script.header(name, passes)[:2] and f"{name} --passes {passes}`" in document
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_committed_scores_are_of_all_methods_and_networks(bench: SimpleNamespace, name: str) -> None:
+    found = bench.script.read(bench.script.path_of(name))[1]
+    last = [(one.method, one.seed) for one in found if one.passes == max(one.passes for one in found)]
+    assert len(set(last)) == len(last)
+    assert set(last) == {(method, seed) for method in bench.methods.METHODS[name] for seed in range(len(last) // len(bench.methods.METHODS[name]))}
+    for one in found:
+        assert len(one.scores) == len(bench.spaces.TRUTHS[name].architectures())
+        assert all(abs(score * 20 - round(score * 20)) < 1e-6 for score in one.scores)  # of 2,000 images
