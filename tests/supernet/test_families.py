@@ -12,7 +12,9 @@ from loomweight.supernet import Elastic, elastic
 
 from .families import FAMILIES
 
-pytestmark = pytest.mark.filterwarnings("ignore:this subnet is evaluated with BatchNorm", "ignore:the config of the exported model cannot say")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:this subnet is evaluated with BatchNorm", "ignore:the config of the exported model cannot say", "ignore:the path through the model depends on data"
+)
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
 

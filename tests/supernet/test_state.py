@@ -214,6 +214,7 @@ def test_states_that_do_not_fit_are_refused() -> None:
     assert all(torch.equal(tensor, state[key]) for key, tensor in net.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore:the path through the model depends on data")
 @settings(max_examples=20)
 @given(name=st.sampled_from(["cnn", "mobilenet", "encoder", "branching", "llama", "gpt2"]), seeds=st.lists(st.integers(0, 10_000), min_size=2, max_size=5))
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """`elastic(model, space, example_inputs)`: a model that holds all its subnets, and is one of them at a time."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -23,9 +23,10 @@ from .config import told
 from .cost import Cost, flops_of, latency_of, size_of_used
 from .guard import NOT_DDP, guard, refuse_inside_ddp
 from .order import Importance, ordered
+from .reached import reached
 from .resize import resized
 from .settle import settle
-from .slots import Originals, Slot
+from .slots import Originals, Slot, by_field
 from .space_table import SpaceTable
 from .statistics import Batches, Statistics
 from .stored import Stored
@@ -46,7 +47,8 @@ def elastic(
     """Make a model elastic: what the space names may vary, and one set of weights serves every choice.
 
     The model is not rewritten: it is traced on the example to see which axes of which tensors carry the same units, and its modules
-    then use views of its own tensors. At the largest choice it is the plain model, with its own parameters.
+    then use views of its own tensors. At the largest choice it is the plain model, with its own parameters (where `stride` offers
+    a smaller stride than the model has, the largest choice has that one).
 
     Args:
         model: any module; from now on it belongs to the elastic model.
@@ -74,7 +76,7 @@ def elastic(
     table = SpaceTable.of(space)
     with untouched(model):
         with summed(model):
-            found = axes if axes is not None else traced_axes(model, args, kwargs, outputs=outputs)
+            found = axes if axes is not None else reached(traced_axes(model, args, kwargs, outputs=outputs))
         net = Elastic(model, table, compiled(model, table, found), (args, kwargs))
         settle(net, outputs)
         if order is not None:
@@ -106,6 +108,7 @@ class Elastic(nn.Module):
         self._versioned = list({id(one.tensor): one.tensor for one in made.stored.values()}.values())
         self._statistics = Statistics(model, lambda: sum(tensor._version for tensor in self._versioned))
         self._wanted: list[bool] = []
+        self._places = self._pointers()
         self.notes: tuple[str, ...] = ()
         self.difference = 0.0
         self._place(made.slots)
@@ -117,7 +120,7 @@ class Elastic(nn.Module):
         return dict(self._values)
 
     def max(self) -> Values:
-        """The largest configuration: the model as it was given."""
+        """The last option of every field: the model as it was given, except where `stride` offers a smaller stride than the model has."""
         return {name: dimension.options[-1] for name, dimension in self.space.dimensions.items()}  # type: ignore[attr-defined]
 
     def min(self) -> Values:
@@ -142,6 +145,7 @@ class Elastic(nn.Module):
         """Choose a subnet for a while."""
         before = self._values
         self.select(values)
+        self._look_again()
         try:
             yield self
         finally:
@@ -154,11 +158,14 @@ class Elastic(nn.Module):
             BadParameter: DistributedDataParallel runs a model that holds this one.
         """
         refuse_inside_ddp()
-        self._freeze()
+        self._look_again()
         if self._resolution:
             args, kwargs = resized(args, kwargs, self._values[self._resolution])
+        whole = self._key in (None, self._whole)
         if not self.training:
-            self._statistics.put(self._key, whole=self._key in (None, self._whole), run=self._run)
+            self._statistics.put(self._key, whole=whole, run=self._run)
+        elif not whole:
+            self._statistics.mix()
         return self.model(*args, **kwargs)
 
     def calibrate(self, batches: Batches, count: int | None = None) -> Self:
@@ -303,20 +310,27 @@ class Elastic(nn.Module):
         for slot in self._made.slots:
             slot.met.clear()
         self._versioned = list({id(one.tensor): one.tensor for one in self._made.stored.values()}.values())
+        self._places = self._pointers()
 
-    def _freeze(self) -> None:
-        """Parameters may have been frozen or thawed since."""
+    def _look_again(self) -> None:
+        """Parameters may have been frozen or thawed since, or have got other memory (`p.data = ...`, `vector_to_parameters`)."""
+        if not torch.compiler.is_compiling() and self._pointers() != self._places:
+            with self.entire():
+                self._renew()
         wanted = [tensor.requires_grad for tensor in self._versioned]
         if wanted != self._wanted:
             self._wanted = wanted
             for one in self._made.stored.values():
                 one.freeze()
 
+    def _pointers(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in self._versioned]
+
     def _place(self, slots: list[Slot]) -> None:
         """These may change from now on."""
         self._made.slots = slots
         self._originals.note(change for slot in (*slots, *self._made.shown) for change in slot.changes)
-        self._by_field = _by_field(slots, [*self.space.names, *self._follows])
+        self._by_field = by_field(slots, [*self.space.names, *self._follows])
 
     def _apply_all(self) -> None:
         for slot in self._made.slots:
@@ -379,14 +393,6 @@ class Elastic(nn.Module):
         finally:
             for slot in self._made.shown:
                 slot.apply(self.max())
-
-
-def _by_field(slots: list[Slot], names: Iterable[str]) -> dict[str, list[Slot]]:
-    found: dict[str, list[Slot]] = {name: [] for name in names}
-    for slot in slots:
-        for name in slot.fields:
-            found[name].append(slot)
-    return found
 
 
 def _moved(leaf: Any, fn: Callable[[Tensor], Tensor]) -> Any:

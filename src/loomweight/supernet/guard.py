@@ -23,6 +23,11 @@ def guard(tensors: Iterable[Tensor]) -> None:
         _registered.append(register_optimizer_step_pre_hook(_refuse))
 
 
+def guarded(tensor: Tensor) -> bool:
+    """True for what only `SubnetOptimizer` may step on."""
+    return hasattr(tensor, _MARK)
+
+
 def unguard(tensors: Iterable[Tensor]) -> None:
     """Any optimizer may step on them again."""
     for tensor in tensors:

@@ -22,7 +22,8 @@ class SubnetOptimizer(torch.optim.Optimizer):
     """Steps an optimizer of torch on the parts of an elastic model that were used since gradients were cleared.
 
     Entries outside them keep their values, their momentum and their weight: nothing decays, nothing drifts. State is kept for the
-    whole tensors and read through the same views. Adam's count of steps is one for each tensor, as it is without us.
+    whole tensors and read through the same views. Adam's count of steps is one for each tensor, as it is without us. Hooks for
+    steps are those of the optimizer, and are given it.
 
     Args:
         net: the elastic model.
@@ -53,7 +54,7 @@ class SubnetOptimizer(torch.optim.Optimizer):
         if foreign := [p for group in optimizer.param_groups for p in group["params"] if id(p) not in self._stored]:
             raise BadParameter(f"the optimizer holds {len(foreign)} parameters that are not the elastic model's; give them an optimizer of their own.")
         self.defaults = optimizer.defaults
-        self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks = {}, {}  # type: ignore[assignment]
+        self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
@@ -93,6 +94,8 @@ class SubnetOptimizer(torch.optim.Optimizer):
                 group["params"] = params
             for leaf, before in lent:
                 self._take_back(leaf, before)
+            if any(group.get("fused") for group in groups):
+                self.net._statistics.forget()
         return loss
 
     @torch.no_grad()

@@ -101,3 +101,12 @@ def slots_of(changes: Iterable[Change]) -> list[Slot]:
     for change in changes:
         found.setdefault(frozenset(change.fields), Slot(change.fields)).changes.append(change)
     return list(found.values())
+
+
+def by_field(slots: list[Slot], names: Iterable[str]) -> dict[str, list[Slot]]:
+    """The slots that each field changes."""
+    found: dict[str, list[Slot]] = {name: [] for name in names}
+    for slot in slots:
+        for name in slot.fields:
+            found[name].append(slot)
+    return found

@@ -34,6 +34,7 @@ class Statistics:
         self._known: dict[Any, tuple[int, dict[nn.Module, dict[str, Tensor]]]] = {}
         self._warned: set[Any] = set()
         self._shared: dict[nn.Module, dict[str, Tensor | None]] = {}
+        self._mixed = False
 
     def calibrate(self, batches: Batches, count: int | None) -> None:
         """Keep the batches to compute statistics from."""
@@ -55,7 +56,7 @@ class Statistics:
         known = self._known.get(key)
         if known is None or known[0] != version:
             if self._batches is None:
-                if not whole and key not in self._warned:
+                if (self._mixed or not whole) and key not in self._warned:
                     self._warned.add(key)
                     warnings.warn(
                         "this subnet is evaluated with BatchNorm statistics that are not its own; give batches to `net.calibrate(batches)`, "
@@ -66,8 +67,12 @@ class Statistics:
             known = self._known[key] = (version, self._computed(run))
         self._place(known[1])
 
+    def mix(self) -> None:
+        """A smaller subnet is trained: from now on not even the largest finds its own statistics in the shared buffers."""
+        self._mixed = self._mixed or any(layer.training for layer in self.layers)
+
     def forget(self) -> None:
-        """Nothing is known any more: tensors have another type or place."""
+        """Nothing is known any more: tensors have another type or place, or have changed without counting up their version."""
         self._known.clear()
 
     def leave(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .guard import guard, guarded
 from .parts import Layout, Part, Region, Values
 
 
@@ -69,6 +70,8 @@ class Stored:
         if key not in self.leaves:
             view = part.view(self.tensor.detach(), region)
             tensor = nn.Parameter(view, self.tensor.requires_grad) if isinstance(self.tensor, nn.Parameter) else view
+            if guarded(self.tensor):
+                guard([tensor])
             self.leaves[key] = Leaf(self, tensor, part, region)
         return self.leaves[key]
 

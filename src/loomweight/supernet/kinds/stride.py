@@ -9,7 +9,10 @@ from ..space_table import Line
 
 
 def stride(draft: Draft, line: Line) -> None:
-    """`stride stage2.0.conv1 : 1 2`: the same in all directions; the layer's own stride must be among the values."""
+    """`stride stage2.0.conv1 : 1 2`: the same in all directions; the layer's own stride must be among the values.
+
+    The largest choice is the smallest stride, which computes most, whatever the layer's own is.
+    """
     layers = {name: module for name, module in draft.model.named_modules() if hasattr(module, "stride") and not isinstance(module.stride, str)}
     matched = draft.found(line, layers, "layer with a stride")
     told = [(name, _values(line, name, layers[name]), [name]) for name in matched]
