@@ -54,7 +54,8 @@ class SubnetOptimizer(torch.optim.Optimizer):
         if foreign := [p for group in optimizer.param_groups for p in group["params"] if id(p) not in self._stored]:
             raise BadParameter(f"the optimizer holds {len(foreign)} parameters that are not the elastic model's; give them an optimizer of their own.")
         self.defaults = optimizer.defaults
-        self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
+        self._optimizer_step_pre_hooks = optimizer._optimizer_step_pre_hooks  # type: ignore[assignment]
+        self._optimizer_step_post_hooks = optimizer._optimizer_step_post_hooks  # type: ignore[assignment]
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
