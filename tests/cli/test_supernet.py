@@ -21,6 +21,7 @@ X, Y = torch.randn(40, 6, generator=g), torch.randint(0, 3, (40,), generator=g)
 def mlp(): return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
 def batches(epoch): return [(X[:20], Y[:20]), (X[20:], Y[20:])][:: 1 if epoch % 2 else -1]
 def held_out(): return [(X[:20], Y[:20]), (X[20:], Y[20:])]
+def half(): return [(X[:20], Y[:20])]
 def nothing(): return []
 def wild(): return [(X * float("nan"), Y)] * 2
 """
@@ -117,3 +118,25 @@ def test_a_loss_that_is_not_finite_stops_with_the_subnet_named(here: Path, say: 
     ended = say(*TRAIN[:8], "nets_here:wild", "--epochs", "1")
     assert ended.code == 2
     assert "the loss of the subnet {width 0 = 8, width 3 = 8} is nan" in ended.err
+
+
+def test_a_search_does_not_go_on_with_scores_of_other_weights_or_data(here: Path, say: Say) -> None:
+    search = ("supernet", "search", "net", "--data", "nets_here:held_out", "--trials", "3", "--sampler", "random")
+    assert say(*TRAIN).code == 0
+    assert say(*search).code == 0
+    assert say(*search).code == 0
+    other = say("supernet", "search", "net", "--data", "nets_here:half", "--trials", "4", "--sampler", "random")
+    assert other.code == 2
+    assert "scores with other data" in " ".join(other.err.split())
+    assert say(*TRAIN, "--overwrite", "--seed", "1").code == 0
+    assert not (here / "net" / "front.json").exists()
+    assert say(*search).code == 0
+
+
+def test_all_limits_of_one_cost_hold(here: Path, say: Say) -> None:
+    assert say(*TRAIN).code == 0
+    limits = ("--limit", "params>=100", "--limit", "params<=130")
+    assert say("supernet", "search", "net", "--data", "nets_here:held_out", "--trials", "4", "--sampler", "random", *limits).code == 0
+    front = json.loads((here / "net" / "front.json").read_text())
+    assert all(100 <= row["params"] <= 130 for row in front)
+    assert "params >= 100" in (here / "net" / "search.jsonl").read_text()

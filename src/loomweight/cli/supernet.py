@@ -18,7 +18,7 @@ from ..merge.named import called, named
 from ..merge.network import network
 from ..search import Budget
 from ..supernet import Elastic, SpaceTable, elastic
-from ..supernet.run import RunFolder, Settings, honesty, judged, report, score, searched, train
+from ..supernet.run import RunFolder, Settings, honesty, judged, report, same_scores, score, searched, train
 from ..supernet.run.train import seeded
 from ..weights import save
 from .app import app
@@ -83,6 +83,7 @@ def search_(
         raise BadParameter("subnets of one net cannot be judged in threads, which would share its choice; use --engine inline or ray:N.")
     build = _Built(str(run.resolve()), data, calibrate)
     net, batches = build()
+    same_scores(run, {"weights": RunFolder(run).digest(), "data": data, "calibrate": calibrate})
     judge = judged(build, by)
     wanted = tuple(name for name in minimise.split(",") if name)
     found = searched(net, judge, run, minimise=wanted, limits=_limits(limit or []), budget=Budget(trials, sampler, seed), engine=engine_named(engine))
@@ -201,7 +202,8 @@ def _limits(words: list[str]) -> dict[str, str]:
         for sign in ("<=", ">=", "<", ">"):
             name, there, number = word.partition(sign)
             if there:
-                found[name.strip()] = f"{sign} {number.strip()}"
+                before = f"{found[name.strip()]}, " if name.strip() in found else ""
+                found[name.strip()] = f"{before}{sign} {number.strip()}"
                 break
         else:
             raise BadParameter(f"a limit is a cost, a sign and a number, as in 'params<=1e5'; found {word!r}.")

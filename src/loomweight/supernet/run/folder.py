@@ -1,5 +1,6 @@
 """The folder of a run: what it was told, and where it has got to."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,6 +11,8 @@ from ...errors import BadParameter, BrokenFile, OutputError
 from ...weights.plain_state import load_plain_state, save_plain_state
 
 _SETTINGS, _STATE, _KEY = "supernet.json", "training.safetensors", "supernet"
+#: what a search leaves; it is of the weights that were there
+_OF_SEARCH = ("search.jsonl", "search.json", "front.json")
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ class RunFolder:
             raise OutputError(f"{self.path} holds a run already; --resume goes on with it, --overwrite begins anew.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / _STATE).unlink(missing_ok=True)
+            for file in (_STATE, *_OF_SEARCH):
+                (self.path / file).unlink(missing_ok=True)
             fresh = self.path / f"{_SETTINGS}.part"
             fresh.write_text(json.dumps(asdict(settings), indent=2) + "\n", "utf-8")
             fresh.replace(self.path / _SETTINGS)
@@ -121,6 +125,11 @@ class RunFolder:
         """The state that was saved last, or None."""
         file = self.path / _STATE
         return load_plain_state(file, _KEY) if file.exists() else None
+
+    def digest(self) -> str:
+        """SHA-256 of the state that was saved last."""
+        with (self.path / _STATE).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Save a state, whole or not at all."""
