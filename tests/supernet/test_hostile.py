@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from loomweight.errors import BadParameter
 from loomweight.supernet import Elastic, SubnetOptimizer, elastic
+from loomweight.trajectory import EMA
 
 from .families import drawn
 
@@ -81,6 +82,27 @@ def test_a_frozen_parameter_is_exported_frozen_whenever_it_was_frozen() -> None:
     net(X)
     net.select(net.max()).model[0].requires_grad_(False)
     assert not net.export(smallest)[0].weight.requires_grad
+
+
+def test_an_average_is_of_the_whole_tensors_whatever_is_chosen() -> None:
+    net = elastic(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), "width 0 : 2 4 8", X)
+    optimizer = SubnetOptimizer(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    ema, seen = EMA(net.select(net.min()), decay=0.5, from_start=True), [net.state_dict()["0.weight"].clone()]
+    for width in (2, 8, 4, 2):
+        optimizer.zero_grad()
+        net.select({"width 0": width})(X).square().sum().backward()
+        optimizer.step()
+        ema.update()
+        seen.append(net.state_dict()["0.weight"].clone())
+    wanted = seen[0]
+    for tensor in seen[1:]:
+        wanted = (wanted + tensor) / 2
+    with ema.applied():
+        torch.testing.assert_close(net.state_dict()["0.weight"], wanted)
+        state = net.state_dict()
+        hidden = (X @ state["0.weight"][:4].T + state["0.bias"][:4]).relu()
+        torch.testing.assert_close(net.select({"width 0": 4})(X), hidden @ state["2.weight"][:, :4].T + state["2.bias"])
+    torch.testing.assert_close(net.state_dict()["0.weight"], seen[-1])
 
 
 class Branches(nn.Module):

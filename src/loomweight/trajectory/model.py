@@ -33,8 +33,8 @@ def averaged(model: nn.Module, held: Container[str] = ()) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for at, module in _modules(model):
-        for name, parameter in module._parameters.items():
+    for at, parameters, buffers in _places(model):
+        for name, parameter in parameters.items():
             if parameter is None or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
@@ -43,11 +43,23 @@ def averaged(model: nn.Module, held: Container[str] = ()) -> dict[str, Tensor]:
                 raise BadParameter(f"parameter {at + name!r} is complex; averages are taken over real numbers: hold it as two real parameters.")
             if (trains or at + name in held) and _averages(parameter.dtype):
                 found[at + name] = parameter
-        for name, buffer in module._buffers.items():
-            if buffer is not None and name not in module._non_persistent_buffers_set and _averages(buffer.dtype) and id(buffer) not in seen:
+        for name, buffer in buffers.items():
+            if buffer is not None and _averages(buffer.dtype) and id(buffer) not in seen:
                 seen.add(id(buffer))
                 found[at + name] = buffer
     return found
+
+
+def _places(model: nn.Module) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """(prefix, parameters, saved buffers) of each module; of an elastic model its whole tensors, whatever subnet is chosen."""
+    if hasattr(model, "selected") and callable(getattr(model, "stored", None)):
+        state: dict[str, Tensor] = model.state_dict(keep_vars=True)
+        parameters = {name: tensor for name, tensor in state.items() if isinstance(tensor, nn.Parameter)}
+        yield "", parameters, {name: tensor for name, tensor in state.items() if name not in parameters}
+        return
+    for at, module in _modules(model):
+        left = module._non_persistent_buffers_set
+        yield at, module._parameters, {name: buffer for name, buffer in module._buffers.items() if name not in left} if left else module._buffers
 
 
 def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
