@@ -69,6 +69,15 @@ def test_hooks_of_steps_are_called() -> None:
     assert seen == ["before", "after"]
 
 
+def test_groups_that_are_added_later_hold_parameters_of_the_model_only() -> None:
+    net = made()
+    optimizer = SubnetOptimizer(net, torch.optim.SGD([net.model[0].weight], lr=0.1))
+    with pytest.raises(BadParameter, match="not the elastic model's"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(2))]})
+    optimizer.add_param_group({"params": net.model[3].weight, "lr": 0.2})
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
+
+
 def test_a_plain_optimizer_on_the_parts_of_a_subnet_is_refused() -> None:
     net = made().select({"width 0": 2})
     plain = torch.optim.SGD([net.model[0].weight], lr=0.1)

@@ -1,6 +1,6 @@
 """An optimizer that pays for what was used: a step touches the entries of the subnets that ran, and no others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from math import isfinite
 from typing import Any
@@ -51,8 +51,7 @@ class SubnetOptimizer(torch.optim.Optimizer):
         self._stored = {id(one.tensor): one for one in net.stored().values()}
         self._count = len(net.stored())
         self._views: dict[Leaf, tuple[dict[str, Any], dict[str, Any]]] = {}
-        if foreign := [p for group in optimizer.param_groups for p in group["params"] if id(p) not in self._stored]:
-            raise BadParameter(f"the optimizer holds {len(foreign)} parameters that are not the elastic model's; give them an optimizer of their own.")
+        self._refuse_foreign(p for group in optimizer.param_groups for p in group["params"])
         self.defaults = optimizer.defaults
         self._optimizer_step_pre_hooks = optimizer._optimizer_step_pre_hooks  # type: ignore[assignment]
         self._optimizer_step_post_hooks = optimizer._optimizer_step_post_hooks  # type: ignore[assignment]
@@ -120,6 +119,16 @@ class SubnetOptimizer(torch.optim.Optimizer):
         """Clear the gradients of all subnets."""
         for one in self._stored.values():
             one.clear(set_to_none)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """To the optimizer; parameters of the elastic model only."""
+        given = param_group["params"]
+        self._refuse_foreign([given] if isinstance(given, Tensor) else (given := list(given)))
+        self.inner.add_param_group(param_group | {"params": given})
+
+    def _refuse_foreign(self, parameters: Iterable[Any]) -> None:
+        if foreign := [p for p in parameters if id(p) not in self._stored]:
+            raise BadParameter(f"the optimizer holds {len(foreign)} parameters that are not the elastic model's; give them an optimizer of their own.")
 
     def state_dict(self) -> dict[str, Any]:
         """That of the optimizer: state of whole tensors."""
