@@ -12,7 +12,7 @@ from ..errors import BadParameter
 from ..weights.axes.find import arguments
 
 #: entries of a piece of an activation
-_PIECE = 1 << 16
+_PIECE = 1 << 17
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 
