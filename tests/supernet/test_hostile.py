@@ -78,6 +78,12 @@ def test_groups_that_are_added_later_hold_parameters_of_the_model_only() -> None
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
 
 
+@pytest.mark.parametrize("space", ["", " "])
+def test_what_is_no_space_is_refused(space: str) -> None:
+    with pytest.raises(BadParameter, match="a space is a text"):
+        elastic(nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3)), space, X)
+
+
 def test_a_plain_optimizer_on_the_parts_of_a_subnet_is_refused() -> None:
     net = made().select({"width 0": 2})
     plain = torch.optim.SGD([net.model[0].weight], lr=0.1)

@@ -88,7 +88,9 @@ class SpaceTable:
                 return SpaceTable(tuple(_from_data(source)))
             case str() if "\n" in source or ":" in source:
                 return SpaceTable(tuple(_from_text(source)))
-        return _from_file(Path(source))
+            case str() | Path() if str(source).strip() not in ("", "."):
+                return _from_file(Path(source))
+        raise BadParameter(f"a space is a text such as `width 0 : 16 32`, a file or plain data {{kind: {{where: values}}}}; found {source!r}.")
 
     def data(self) -> dict[str, Any]:
         """The table as plain data, for YAML and JSON."""
