@@ -24,7 +24,7 @@ NET = Space(
 @cache
 def table() -> dict[tuple[str, ...], tuple[float, float]]:
     """Operations -> accuracy on CIFAR-10 after 12 epochs (validation) and 200 epochs (test)."""
-    path = Path(os.environ.get("LOOMWEIGHT_DATA", "data")) / "nasbench201" / "nasbench201_accuracies.csv"
+    path = Path(__file__).parents[2] / os.environ.get("LOOMWEIGHT_DATA", "../shared/data") / "nasbench201" / "nasbench201_accuracies.csv"
     if not path.exists():
         pytest.skip(f"{path} is not there")
     with path.open() as file:
