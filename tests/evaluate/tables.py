@@ -18,7 +18,7 @@ DATA = Path(__file__).parents[2] / os.environ.get("LOOMWEIGHT_DATA", "../shared/
 @cache
 def table() -> NasBench201:
     if not (DATA / "nasbench201").exists():
-        pytest.skip(f"the table of NAS-Bench-201 is not in {DATA}")
+        pytest.skip(f"the table of NAS-Bench-201 is not in {DATA}")  # data that is never committed: LOOMWEIGHT_DATA may not hold it
     return nasbench201(DATA / "nasbench201")
 
 
@@ -27,7 +27,7 @@ def sample() -> list[dict[str, str]]:
     """400 cells with scores that others computed, and accuracies."""
     path = DATA / "nasbench201" / "zero_cost_sample400.csv"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} is not there")  # data that is never committed: LOOMWEIGHT_DATA may not hold it
     with path.open() as file:
         return list(csv.DictReader(file))
 
@@ -41,7 +41,7 @@ def batch(size: int = 32) -> tuple[Tensor, Tensor]:
     """Images of CIFAR-10, centred and scaled by channel, and their classes."""
     path = DATA / "cifar10" / "train_small.npz"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} is not there")  # data that is never committed: LOOMWEIGHT_DATA may not hold it
     with np.load(path) as file:
         images, labels = file["x"][:size], file["y"][:size]
     pixels = (images / 255 - np.array([0.4914, 0.4822, 0.4465])) / np.array([0.2470, 0.2435, 0.2616])

@@ -80,7 +80,7 @@ def test_the_gradient_by_differences() -> None:
                 slopes.append((above - loss()) / 2e-5)
                 flat[place] += 1e-5
             expected += float(torch.tensor(slopes).norm())
-    assert gradient_norm(model, inputs, targets) == pytest.approx(expected, rel=1e-6)
+    assert gradient_norm(model, inputs, targets) == pytest.approx(expected, rel=1e-6)  # float32 sums in another order
 
 
 def test_snip_is_what_removing_single_weights_costs_to_first_order() -> None:
@@ -90,12 +90,13 @@ def test_snip_is_what_removing_single_weights_costs_to_first_order() -> None:
     hidden = functional.linear(inputs, model[0].weight * masks[0], model[0].bias).relu()
     loss = functional.cross_entropy(functional.linear(hidden, model[2].weight * masks[1], model[2].bias), targets)
     expected = sum(float(gradient.abs().sum()) for gradient in torch.autograd.grad(loss, masks))
-    assert snip(model, inputs, targets) == pytest.approx(expected, rel=1e-5)
+    assert snip(model, inputs, targets) == pytest.approx(expected, rel=1e-5)  # float32 sums in another order
 
 
 def test_snip_does_not_change_when_layers_are_rescaled_and_the_gradient_norm_does() -> None:
     model, (inputs, targets) = seeded(lambda: mlp(5, 7, 4)), vectors()
-    assert snip(rescaled(model, 4.0), inputs, targets) == pytest.approx(snip(model, inputs, targets), rel=1e-5)
+    assert snip(rescaled(model, 4.0), inputs, targets) == pytest.approx(snip(model, inputs, targets), rel=1e-5)  # float32 sums in another order
+    # the twin: the norm does change
     assert gradient_norm(rescaled(model, 4.0), inputs, targets) != pytest.approx(gradient_norm(model, inputs, targets), rel=0.1)
 
 
@@ -126,7 +127,7 @@ def test_the_flow_of_every_layer_is_the_sum_over_paths(widths: tuple[int, ...]) 
     """Without biases R is linear in each layer, so w dR/dw sums to R for each of them; and R is the path-norm."""
     model = seeded(lambda: mlp(*widths, bias=False))
     layers = len(widths) - 1
-    assert exp(synflow(model, torch.zeros(2, 5))) == pytest.approx(layers * path_norm(model, torch.zeros(1, 5)), rel=1e-6)
+    assert exp(synflow(model, torch.zeros(2, 5))) == pytest.approx(layers * path_norm(model, torch.zeros(1, 5)), rel=1e-6)  # float32 sums in another order
 
 
 def test_norms_do_not_stop_the_flow() -> None:
@@ -141,7 +142,7 @@ def test_the_flow_of_a_deep_network_is_not_too_much() -> None:
     with torch.no_grad():
         for layer in model:
             layer.weight.fill_(2.0)
-    assert synflow(model, torch.zeros(1, 64)) == pytest.approx(log(60) + log(64) + 60 * log(128), rel=1e-9)
+    assert synflow(model, torch.zeros(1, 64)) == pytest.approx(log(60) + log(64) + 60 * log(128), rel=1e-9)  # float64 rounding
 
 
 def test_nothing_flows_through_zeros() -> None:
@@ -163,7 +164,7 @@ def test_naswot_by_counting_switches() -> None:
     model, (inputs, _) = seeded(lambda: mlp(5, 16, 16, 4)), vectors()
     first = model[0](inputs)
     second = model[2](first.relu())
-    assert naswot(model, inputs) == pytest.approx(hamming(torch.cat([first > 0, second > 0], 1)), rel=1e-9)
+    assert naswot(model, inputs) == pytest.approx(hamming(torch.cat([first > 0, second > 0], 1)), rel=1e-9)  # float64 rounding
     assert naswot(rescaled(model, 3.0), inputs) == naswot(model, inputs)
 
 
@@ -192,13 +193,14 @@ WORDS = [
 @pytest.mark.parametrize("relu", WORDS)
 def test_every_way_to_write_relu_is_seen(relu: Callable[[Tensor], Tensor]) -> None:
     model, (inputs, _) = seeded(lambda: mlp(5, 16, 16, 4)), vectors()
-    assert naswot(Functional(model, relu), inputs) == pytest.approx(naswot(model, inputs), rel=1e-9)
+    assert naswot(Functional(model, relu), inputs) == pytest.approx(naswot(model, inputs), rel=1e-9)  # float64 rounding
 
 
 def test_leaky_ones_are_seen_and_curved_ones_are_not() -> None:
     model, (inputs, _) = seeded(lambda: mlp(5, 16, 16, 4)), vectors()
     first = model[0](inputs)
     second = model[2](functional.leaky_relu(first))
+    # float64 rounding
     assert naswot(Functional(model, functional.leaky_relu), inputs) == pytest.approx(hamming(torch.cat([first > 0, second > 0], 1)), rel=1e-9)
     with pytest.raises(BadParameter, match="no ReLU ran in Functional"):
         naswot(Functional(model, lambda x: x.clamp(min=-1)), inputs)
@@ -217,7 +219,7 @@ def test_epsinas_does_not_depend_on_weights_or_order() -> None:
     inputs = images()[0].double()
     (score,) = {epsinas(seeded(curved, seed), inputs, (0.01, 1.0)) for seed in range(3)}
     assert score > 0.01
-    assert epsinas(curved(), inputs.flip(0), (0.01, 1.0)) == pytest.approx(score, rel=1e-9)
+    assert epsinas(curved(), inputs.flip(0), (0.01, 1.0)) == pytest.approx(score, rel=1e-9)  # float64 rounding
 
 
 def test_epsinas_by_hand() -> None:
@@ -232,13 +234,13 @@ def test_epsinas_by_hand() -> None:
     both = [(float(a), float(b)) for a, b in zip(*rows, strict=True) if a and b]
     every = [float(x) for row in rows for x in row if x]
     expected = sum(abs(a - b) for a, b in both) / len(both) / (sum(every) / len(every))
-    assert epsinas(curved(), inputs, (0.01, 1.0)) == pytest.approx(expected, rel=1e-8)
+    assert epsinas(curved(), inputs, (0.01, 1.0)) == pytest.approx(expected, rel=1e-8)  # float64 rounding
 
 
 def test_epsinas_of_a_network_that_only_scales() -> None:
     """A chain of linear layers answers alike, up to a factor, which scaling to 0 ... 1 takes away."""
     model, (inputs, _) = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 1)), vectors()
-    assert epsinas(model.double(), inputs.double(), (0.1, 1.0)) == pytest.approx(0, abs=1e-9)
+    assert epsinas(model.double(), inputs.double(), (0.1, 1.0)) == pytest.approx(0, abs=1e-9)  # float64 rounding
     curved = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 1)).double()
     assert epsinas(curved, inputs.double(), (0.1, 1.0)) > 0.01
 
@@ -289,7 +291,7 @@ def test_frozen_and_inference_mode_networks_have_scores_too(proxy: Proxy) -> Non
     expected = proxy(model, *images())
     model.requires_grad_(False).eval()
     with torch.no_grad():
-        assert proxy(model, *images()) == pytest.approx(expected, rel=1e-6)
+        assert proxy(model, *images()) == pytest.approx(expected, rel=1e-6)  # float32 sums in another order
 
 
 class Structured(nn.Module):

@@ -47,7 +47,7 @@ def test_scores_are_those_of_other_code(row: int) -> None:
     """The same weights, drawn with seed 0, and the same images: the stored scores to the rounding of float32. SynFlow was stored for other draws."""
     for ours, theirs in NAMES.items():
         loose = 0.01 if ours == "synflow" else 2e-4
-        assert scored(row)[ours] == pytest.approx(stored(theirs)[row], rel=loose)
+        assert scored(row)[ours] == pytest.approx(stored(theirs)[row], rel=loose)  # float32 of other code; see the docstring for SynFlow
 
 
 @pytest.mark.parametrize("name", NAMES)

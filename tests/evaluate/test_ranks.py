@@ -29,14 +29,14 @@ def test_tau_by_counting_pairs(rows: list[tuple[int, int]]) -> None:
     one, other = (list(column) for column in zip(*rows, strict=True))
     agree, differ, first, second, _ = pairs(one, other)
     expected = (agree - differ) / sqrt((agree + differ + first) * (agree + differ + second))
-    assert kendall(one, other, resamples=0).value == pytest.approx(expected, abs=1e-12)
-    assert kendall(other, one, resamples=0).value == pytest.approx(expected, abs=1e-12)
+    assert kendall(one, other, resamples=0).value == pytest.approx(expected, abs=1e-12)  # float64 rounding
+    assert kendall(other, one, resamples=0).value == pytest.approx(expected, abs=1e-12)  # float64 rounding
 
 
 @given(rows)
 def test_rho_is_scipys(rows: list[tuple[int, int]]) -> None:
     one, other = (list(column) for column in zip(*rows, strict=True))
-    assert spearman(one, other, resamples=0).value == pytest.approx(stats.spearmanr(one, other)[0], abs=1e-12)
+    assert spearman(one, other, resamples=0).value == pytest.approx(stats.spearmanr(one, other)[0], abs=1e-12)  # float64 rounding
 
 
 @given(rows)
@@ -46,13 +46,14 @@ def test_beyond_the_noise_by_counting_pairs(rows: list[tuple[int, int]]) -> None
     bins = [int(np.round(value / 2)) for value in truth]
     if len(set(bins)) > 1:
         agree, differ, first, *_ = pairs(scores, bins)
+        # float64 rounding
         assert sparse_kendall(scores, truth, 2.0, resamples=0).value == pytest.approx((agree - differ) / (agree + differ + first), abs=1e-12)
 
 
 def test_noise_below_all_differences_changes_nothing() -> None:
     generator = np.random.default_rng(0)
     scores, truth = generator.normal(size=50), generator.permutation(50) / 2
-    assert sparse_kendall(scores, truth, 0.1, resamples=0).value == pytest.approx(kendall(scores, truth, resamples=0).value, abs=1e-12)
+    assert sparse_kendall(scores, truth, 0.1, resamples=0).value == pytest.approx(kendall(scores, truth, resamples=0).value, abs=1e-12)  # float64 rounding
 
 
 def test_noise_hides_what_it_should() -> None:
@@ -95,7 +96,7 @@ def test_few_and_many_architectures_go_by_the_same_formula(monkeypatch: pytest.M
     monkeypatch.setattr("loomweight.evaluate.ranks.sparse.AT_ONCE", 10)
     apart = kendall(one, other, resamples=50), sparse_kendall(one, other, 2.0, resamples=50)
     for a, b in zip(together, apart, strict=True):
-        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), abs=1e-9)
+        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), abs=1e-9)  # float64 rounding
 
 
 def test_the_oracles_of_the_table() -> None:
@@ -112,8 +113,8 @@ def test_noise_between_seeds_is_found_again() -> None:
     generator = np.random.default_rng(0)
     quality = generator.normal(90, 1, 500)
     quiet, loud = (seed_noise(quality[:, None] + sigma * generator.normal(size=(500, 3)), resamples=20) for sigma in (0.1, 1.0))
-    assert quiet.spread == pytest.approx(0.1, rel=0.06)
-    assert loud.spread == pytest.approx(1.0, rel=0.06)
+    assert quiet.spread == pytest.approx(0.1, rel=0.06)  # 1,000 degrees of freedom: known to 2.2 %, not quite three of these are allowed
+    assert loud.spread == pytest.approx(1.0, rel=0.06)  # 1,000 degrees of freedom: known to 2.2 %, not quite three of these are allowed
     assert loud.ceiling.value == pytest.approx(2 / pi * asin(0.5), abs=0.03)  # correlation 1 / (1 + 1) between two seeds
     assert quiet.ceiling.value > 0.9 > loud.ceiling.value
 

@@ -56,8 +56,8 @@ def test_evolution_beats_random_search_on_the_benchmark() -> None:
     phase = search_phase(evolution, draw, score, budget=200, seeds=20, truth=truth)
     assert phase.better(0.01)
     assert phase.difference.low > 0
-    assert np.mean(phase.found) == pytest.approx(94.22, abs=0.15)
-    assert np.mean(phase.random) == pytest.approx(93.87, abs=0.15)
+    assert np.mean(phase.found) == pytest.approx(94.22, abs=0.15)  # 20 seeds of spread 0.21: a standard error of 0.05, three are allowed
+    assert np.mean(phase.random) == pytest.approx(93.87, abs=0.15)  # 20 seeds of spread 0.21: a standard error of 0.05, three are allowed
     assert phase.improvement.value > 3
     assert "better than random search" in str(phase)
 
@@ -112,7 +112,7 @@ def test_what_stays_in_a_run_and_what_passes_are_told_apart() -> None:
     assert runs.between_epochs == pytest.approx(1)
     assert runs.between_runs < 0.6
     assert abs(epochs.between_epochs - epochs.between_runs) < 0.1
-    assert runs.spread == pytest.approx(1.0, rel=0.15)
+    assert runs.spread == pytest.approx(1.0, rel=0.15)  # an estimate from a few runs, drawn with a fixed seed
     assert runs.winners <= 4 < epochs.winners
 
 
@@ -161,7 +161,7 @@ def test_interference_by_hand() -> None:
     for (row, a), (column, b) in product(enumerate(wants), repeat=2):
         stepped = now - rate * 2 * (now - wants[b])
         expected = (stepped - wants[a]).square().sum() - (now - wants[a]).square().sum()
-        assert found[row, column] == pytest.approx(float(expected), rel=1e-5)
+        assert found[row, column] == pytest.approx(float(expected), rel=1e-5)  # float32 sums in another order
     assert found[0, 2] == found[1, 2] == found[2, 0] == found[2, 1] == 0
     assert found[2, 2] < 0 < found[0, 1]
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())

@@ -131,7 +131,7 @@ def test_a_rate_changes_that_share_of_the_fields_and_one_at_least() -> None:
         return sum(child[name] != start[name] for name in space.names)
 
     changed = [changes(0.3) for _ in range(400)]
-    assert np.mean(changed) == pytest.approx(6, abs=4 * (20 * 0.3 * 0.7 / 400) ** 0.5)
+    assert np.mean(changed) == pytest.approx(6, abs=4 * (20 * 0.3 * 0.7 / 400) ** 0.5)  # four standard errors of 400 draws
     assert {changes(0) for _ in range(20)} == {1}
 
 

@@ -15,7 +15,7 @@ SPACE = Space({f"w{i}": Ordered(tuple(range(6))) for i in range(5)})
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12))
 def test_it_is_the_slope_of_the_fitted_line(accuracies: list[float]) -> None:
-    assert potential(accuracies) == pytest.approx(np.polyfit(range(len(accuracies)), accuracies, 1)[0], abs=1e-12)
+    assert potential(accuracies) == pytest.approx(np.polyfit(range(len(accuracies)), accuracies, 1)[0], abs=1e-12)  # float64 rounding
 
 
 def test_of_one_measurement_it_is_the_accuracy_and_falling_is_below_standing_still() -> None:

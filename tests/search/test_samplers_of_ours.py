@@ -32,8 +32,8 @@ def by_chance(trials: int, seeds: int) -> list[float]:
 def test_evolution_finds_in_200_trials_what_it_is_known_to_find_and_chance_does_not() -> None:
     """An independent program over 300 seeds: chance 93.87, evolution (20, 5) 94.22; one seed's spread is 0.21, so 30 have 0.04, three of them are allowed."""
     chance, evolved = np.mean(by_chance(200, 300)), np.mean(found(RegularisedEvolution(20, 5), 200, 30))
-    assert chance == pytest.approx(93.87, abs=0.05)
-    assert evolved == pytest.approx(94.22, abs=0.12)
+    assert chance == pytest.approx(93.87, abs=0.05)  # 300 seeds: a standard error of 0.016, three are allowed
+    assert evolved == pytest.approx(94.22, abs=0.12)  # 30 seeds: a standard error of 0.04, three are allowed
 
 
 @pytest.mark.parametrize("sampler", ["mutation", "bandit"])
@@ -72,7 +72,7 @@ def test_a_larger_sample_is_greedier() -> None:
     for sample in (1, 5):
         drawn = [rank for seed in range(600) if (rank := parent(sample, seed))]
         expected = 16 - sum((k / 16) ** sample for k in range(1, 16))
-        assert np.mean(drawn) == pytest.approx(expected, abs=4 * np.std(drawn) / sqrt(len(drawn)))
+        assert np.mean(drawn) == pytest.approx(expected, abs=4 * np.std(drawn) / sqrt(len(drawn)))  # four standard errors
 
 
 def test_mutation_tries_each_neighbour_of_the_incumbent_once() -> None:

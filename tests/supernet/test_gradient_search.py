@@ -74,8 +74,8 @@ def test_darts_of_second_order_finds_the_best_where_the_first_does_not(order: in
     search = Darts(toy, SGD([toy.w], 0.5), SGD([toy.a], 0.05), toy_loss, order)
     for _ in range(150):
         search.step(TRAIN, VALID)
-    assert toy.a.item() == pytest.approx(best, abs=1e-3)
-    assert toy.w.item() == pytest.approx(best, abs=1e-3)
+    assert toy.a.item() == pytest.approx(best, abs=1e-3)  # the fixed point is approached in steps, not reached
+    assert toy.w.item() == pytest.approx(best, abs=1e-3)  # the fixed point is approached in steps, not reached
 
 
 @pytest.mark.parametrize("coefficients", [Softmax(), Gumbel(1.0, 1.0)], ids=["softmax", "gumbel"])
@@ -113,8 +113,8 @@ def test_rarts_reaches_its_minimum_and_its_copies_stay_together() -> None:
         search = Rarts(toy, SGD([toy.w], rate), lambda tensors, pull=pull: SGD(tensors, 1 / pull), SGD([toy.a], 0.5 / share), toy_loss, share, pull)
         for _ in range(300):
             search.step(TRAIN, VALID)
-        assert toy.a.item() == pytest.approx(2 / (2 - 1 / (2 * share) - 1 / pull), abs=1e-3)
-        assert toy.w.item() - search.copy["w"].item() == pytest.approx(toy.a.item() / pull, abs=1e-3)
+        assert toy.a.item() == pytest.approx(2 / (2 - 1 / (2 * share) - 1 / pull), abs=1e-3)  # the fixed point is approached in steps, not reached
+        assert toy.w.item() - search.copy["w"].item() == pytest.approx(toy.a.item() / pull, abs=1e-3)  # the fixed point is approached in steps, not reached
 
 
 OPTIONS = ("skip", "halved", "good", "noise")
@@ -169,7 +169,7 @@ def test_dropnas_drops_by_groups() -> None:
     assert kept[:, :2].any(1).all() and kept[:, 2:].any(1).all()
     torch.testing.assert_close(draws.sum(1), torch.ones(1000))
     both = 0.5**2 / (1 - 0.5**2)  # each is dropped with probability 0.5, and drawn again where both are
-    assert kept[:, :2].all(1).float().mean().item() == pytest.approx(both, abs=0.05)
+    assert kept[:, :2].all(1).float().mean().item() == pytest.approx(both, abs=0.05)  # 1,000 draws: a standard error of 0.015, three are allowed
     ratio = draws[kept.all(1)][0]
     torch.testing.assert_close(ratio, alpha.softmax(0))
 

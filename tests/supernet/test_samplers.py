@@ -170,7 +170,7 @@ def test_path_odds_are_uniform_at_first_and_mixed_by_what_is_done():
             tau = 9 / 20
             latest = sampler.odds["width 0"]
             assert latest[0] + latest[1] == pytest.approx(1)
-            assert latest[0] == pytest.approx(tau * norms[0] / sum(norms) + (1 - tau) / 2, rel=1e-3)
+            assert latest[0] == pytest.approx(tau * norms[0] / sum(norms) + (1 - tau) / 2)
     assert abs(sampler.odds["width 0"][0] - 0.5) > abs(latest[0] - 0.5)
 
 

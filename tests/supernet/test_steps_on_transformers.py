@@ -31,7 +31,7 @@ def test_a_sandwich_learns_on_a_language_model():
         optimizer.step()
     net.eval()
     after = [float(loss(net.select(values)(**example), tokens).detach()) for values in (net.max(), net.min())]
-    assert all(now < 0.75 * then for now, then in zip(after, before, strict=True))
+    assert all(last < 0.75 * first for last, first in zip(after, before, strict=True))
 
 
 @pytest.mark.parametrize("name", ["GPT2LMHeadModel", "LlamaForCausalLM"])

@@ -39,7 +39,7 @@ def table() -> Table:
 
 def read(name: str) -> list[dict[str, str]]:
     if not (FOLDER / name).exists():
-        pytest.skip(f"the table {FOLDER / name} is not here; nothing was compared with it")
+        pytest.skip(f"the table {FOLDER / name} is not here; nothing was compared with it")  # data that is never committed
     with (FOLDER / name).open() as file:
         return list(csv.DictReader(file))
 
