@@ -1,7 +1,7 @@
 """`loomweight supernet`: train a supernet, search it, export a subnet."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from ..engines import engine_named
 from ..errors import BadParameter, OutputError
-from ..merge.named import called, named
+from ..merge.named import batches_of, called, named
 from ..merge.network import network
 from ..search import Budget
 from ..supernet import Elastic, SpaceTable, elastic
@@ -151,7 +151,7 @@ class _Built:
         net.load_state_dict(state["net"])
         if self.calibrate:
             net.calibrate(_epoch(settings.data, 0), self.calibrate)
-        return net, _batches(called(named(self.data, "a data function"), self.data), self.data) if self.data else []
+        return net, batches_of(called(named(self.data, "a data function"), self.data), self.data) if self.data else []
 
 
 def _net(settings: Settings) -> Elastic:
@@ -184,16 +184,7 @@ def _epoch(data: str, number: int) -> list[Any]:
 
     function = named(data, "a data function")
     takes = callable(function) and len(inspect.signature(function).parameters) > 0
-    return _batches(called(partial(function, number) if takes else function, data), data)
-
-
-def _batches(found: Any, name: str) -> list[Any]:
-    if not isinstance(found, Iterable) or isinstance(found, Tensor | Mapping | nn.Module):
-        raise BadParameter(f"{name}() gives a {type(found).__name__}, not batches that can be gone through: a list of (inputs, targets).")
-    batches = list(found)
-    if not batches:
-        raise BadParameter(f"{name}() gives no batch.")
-    return batches
+    return batches_of(called(partial(function, number) if takes else function, data), data)
 
 
 def _limits(words: list[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ..evidence import NEXT_TOKEN, Task, batches
 from ..evidence.task import IGNORED
 from ..weights import Weights, from_module
 from .coordinates import holding
-from .named import called, named
+from .named import batches_of, called, named
 from .network import Network, network
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -51,13 +51,7 @@ class Judge:
     @cached_property
     def batches(self) -> list[Any]:
         """All batches."""
-        found = called(named(self.data, "a data function"), self.data)
-        if not isinstance(found, Iterable) or isinstance(found, Tensor | Mapping | nn.Module):
-            raise BadParameter(f"{self.data}() gives a {type(found).__name__}, not batches that can be gone through: a list of (inputs, labels).")
-        listed = list(found)
-        if not listed:
-            raise BadParameter(f"{self.data}() gives no batch.")
-        return listed
+        return batches_of(called(named(self.data, "a data function"), self.data), self.data)
 
     @property
     def network(self) -> Network:

@@ -2,8 +2,11 @@
 
 import importlib
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor, nn
 
 from ..errors import BadParameter, LoomweightError, UnknownName, unknown
 
@@ -60,3 +63,20 @@ def called(function: Any, name: str) -> Any:
     except Exception as error:
         words = (str(error).strip() or "no message").splitlines()[0]
         raise BadParameter(f"{name}() ended with {type(error).__name__}: {words}; it is called without arguments.") from error
+
+
+def batches_of(found: Any, name: str) -> list[Any]:
+    """What a data function gave, as a list of batches.
+
+    Raises:
+        BadParameter: it is nothing that can be gone through, or it is empty.
+
+    >>> batches_of(iter([(1, 2)]), "nets:batches")
+    [(1, 2)]
+    """
+    if not isinstance(found, Iterable) or isinstance(found, Tensor | Mapping | nn.Module):
+        raise BadParameter(f"{name}() gives a {type(found).__name__}, not batches that can be gone through: a list of (inputs, labels).")
+    listed = list(found)
+    if not listed:
+        raise BadParameter(f"{name}() gives no batch.")
+    return listed
