@@ -4,10 +4,6 @@ python -m tests.supernet.two_processes RANK FOLDER
 """
 
 import json
-import sys
-import traceback
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import torch
@@ -31,9 +27,10 @@ from loomweight.supernet import (
     elastic,
 )
 
+from ..processes import here, told
 from .training import batch, gradients, mlp
 
-RANK, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
+RANK, FOLDER = here()
 SPACE = "width 0 : 2 4 8\nwidth 3 : 2 3 6"
 X, Y = batch(size=12)
 HALVES = [(X[:6], Y[:6]), (X[6:], Y[6:])]
@@ -259,25 +256,5 @@ def check_ddp_is_refused() -> None:
         assert outer(X).shape == (12, 3)
 
 
-def twin_that_fails() -> None:
-    raise AssertionError("nothing is what it should be")
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    store = distributed.FileStore(str(FOLDER / "store"), 2)
-    distributed.init_process_group("gloo", rank=RANK, world_size=2, store=store, timeout=timedelta(seconds=60))
-    outcome = {}
-    for name, check in list(globals().items()):
-        if name.startswith(("check_", "twin_")):
-            try:
-                check()
-                outcome[name] = ""
-            except BaseException:  # noqa: BLE001
-                outcome[name] = traceback.format_exc()
-    (FOLDER / f"outcome{RANK}.json").write_text(json.dumps(outcome))
-    distributed.destroy_process_group()
-
-
 if __name__ == "__main__":
-    main()
+    told(globals())

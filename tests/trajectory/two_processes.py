@@ -4,12 +4,6 @@ python -m tests.trajectory.two_processes RANK FOLDER
 """
 
 import copy
-import json
-import sys
-import traceback
-import warnings
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,8 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from loomweight.errors import BadParameter, NonFinite, ShapesDiffer
 from loomweight.trajectory import EMA, LAWA, SWA
+from tests.processes import here, told
 
-RANK, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
+RANK, FOLDER = here()
 STEPS = 4
 
 
@@ -74,7 +69,7 @@ def close(found, expected, tolerance=1e-5) -> None:
         torch.testing.assert_close(full(found[name]), expected[name], rtol=tolerance, atol=tolerance)
 
 
-def ddp_averages_are_one() -> None:
+def check_ddp_averages_are_one() -> None:
     """To the bit on both ranks, and what one process gets from the whole batches."""
     model = net()
     wrapped = DistributedDataParallel(model)
@@ -94,7 +89,7 @@ def ddp_averages_are_one() -> None:
     assert inside.equal(plain(x)) and wrapped(x).equal(live)
 
 
-def ddp_communicates_nothing() -> None:
+def check_ddp_communicates_nothing() -> None:
     wrapped = DistributedDataParallel(net())
     ema = EMA(wrapped, half_life=20)
     with CommDebugMode() as seen:
@@ -104,7 +99,7 @@ def ddp_communicates_nothing() -> None:
     assert seen.get_total_counts() == 0
 
 
-def fsdp_shards_are_averaged_where_they_lie() -> None:
+def check_fsdp_shards_are_averaged_where_they_lie() -> None:
     """No collective in update, in place, half of the model for each; the result is that of one process."""
     model = sharded()
     ema, swa = EMA(model, half_life=20), SWA(model)
@@ -123,7 +118,7 @@ def fsdp_shards_are_averaged_where_they_lie() -> None:
     close(swa.totals, alone(SWA).totals)
 
 
-def fsdp_applied_is_what_the_forward_runs_on() -> None:
+def check_fsdp_applied_is_what_the_forward_runs_on() -> None:
     """And is gone afterwards, also where the root keeps its whole weights after a forward without a backward."""
     model = sharded()
     ema = EMA(model, half_life=20)
@@ -157,7 +152,7 @@ def fsdp_applied_is_what_the_forward_runs_on() -> None:
         assert total.to_local().equal(twin_ema.totals[name].to_local()), name
 
 
-def fsdp_update_after_a_forward_without_a_backward() -> None:
+def check_fsdp_update_after_a_forward_without_a_backward() -> None:
     model = sharded()
     ema = EMA(model, half_life=20)
     with torch.no_grad():
@@ -169,7 +164,7 @@ def fsdp_update_after_a_forward_without_a_backward() -> None:
     ema.update()
 
 
-def fsdp_training_inside_is_noticed() -> None:
+def check_fsdp_training_inside_is_noticed() -> None:
     model = sharded()
     ema = EMA(model, half_life=20)
     optimizer = train(model, [ema])
@@ -177,7 +172,7 @@ def fsdp_training_inside_is_noticed() -> None:
         train(model, [], range(1), optimizer=optimizer)
 
 
-def fsdp_value_says_what_to_do() -> None:
+def check_fsdp_value_says_what_to_do() -> None:
     model = sharded()
     ema = EMA(model, half_life=20)
     ema.update()
@@ -186,7 +181,7 @@ def fsdp_value_says_what_to_do() -> None:
     assert not ema.in_model
 
 
-def fsdp_nan_is_named_by_the_rank_that_holds_it() -> None:
+def check_fsdp_nan_is_named_by_the_rank_that_holds_it() -> None:
     model = sharded()
     ema = EMA(model, half_life=20)
     train(model, [ema])
@@ -199,7 +194,7 @@ def fsdp_nan_is_named_by_the_rank_that_holds_it() -> None:
         torch.testing.assert_close(total.to_local(), before[name], rtol=1e-6, atol=1e-7)
 
 
-def fsdp_copy_to_model() -> None:
+def check_fsdp_copy_to_model() -> None:
     model = sharded()
     ema = EMA(model, half_life=20)
     train(model, [ema])
@@ -210,7 +205,7 @@ def fsdp_copy_to_model() -> None:
         assert parameter.to_local().equal(ema.totals[name].to_local())
 
 
-def fsdp_resumes_from_a_file_for_each_rank() -> None:
+def check_fsdp_resumes_from_a_file_for_each_rank() -> None:
     model = sharded()
     ema, lawa = EMA(model, half_life=20), LAWA(model, k=2)
     optimizer = train(model, [ema, lawa])
@@ -227,7 +222,7 @@ def fsdp_resumes_from_a_file_for_each_rank() -> None:
         EMA(model_of_one, half_life=20).load_state_dict(saved["ema"])
 
 
-def fsdp_resumes_from_a_distributed_checkpoint() -> None:
+def check_fsdp_resumes_from_a_distributed_checkpoint() -> None:
     model = sharded()
     ema = EMA(model, half_life=20)
     optimizer = train(model, [ema])
@@ -246,7 +241,7 @@ def fsdp_resumes_from_a_distributed_checkpoint() -> None:
         assert total.to_local().equal(again.totals[name].to_local())
 
 
-def fsdp_mixed_precision_averages_the_float32_shards() -> None:
+def check_fsdp_mixed_precision_averages_the_float32_shards() -> None:
     model = sharded(MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32))
     ema = EMA(model, half_life=20)
     train(model, [ema])
@@ -256,7 +251,7 @@ def fsdp_mixed_precision_averages_the_float32_shards() -> None:
         assert model(batch(0)).dtype == torch.bfloat16
 
 
-def fsdp_lawa_and_deep_copies_of_its_state() -> None:
+def check_fsdp_lawa_and_deep_copies_of_its_state() -> None:
     model = sharded()
     lawa = LAWA(model, k=2)
     train(model, [lawa])
@@ -270,26 +265,5 @@ def fsdp_lawa_and_deep_copies_of_its_state() -> None:
     assert len(before["points"]) == 2
 
 
-def twin_that_fails() -> None:
-    raise AssertionError("nothing is what it should be")
-
-
-def main() -> None:
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{FOLDER}/meet", rank=RANK, world_size=2, timeout=timedelta(seconds=60))
-    outcome = {}
-    for name, check in list(globals().items()):
-        if name.startswith(("ddp_", "fsdp_", "twin_")):
-            try:
-                check()
-                outcome[name] = ""
-            except Exception:  # noqa: BLE001  # whatever it is, it is told in the file
-                outcome[name] = traceback.format_exc()
-            distributed.barrier()
-    (FOLDER / f"outcome{RANK}.json").write_text(json.dumps(outcome))
-    distributed.destroy_process_group()
-
-
 if __name__ == "__main__":
-    main()
+    told(globals())
