@@ -17,7 +17,23 @@ DOCUMENTS = {"README.md": "index.md", "ARCHITECTURE.md": "architecture.md", "CON
 #: `loomweight --help` is the page of the command and its demo; shapes are for annotations
 WITHOUT_PAGE = {"__main__", "cli", "demo", "shapes"}
 #: packages in the order of the tutorial; a new one comes after these by itself
-FIRST = ["weights", "edits", "rules", "align", "evidence", "evaluate", "search", "trajectory", "derive", "supernet", "merge", "methods", "engines", "errors"]
+FIRST = [
+    "weights",
+    "edits",
+    "rules",
+    "align",
+    "evidence",
+    "evaluate",
+    "search",
+    "trajectory",
+    "derive",
+    "supernet",
+    "federate",
+    "merge",
+    "methods",
+    "engines",
+    "errors",
+]
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

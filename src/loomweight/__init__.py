@@ -33,13 +33,14 @@ if _CHECKING:
     from . import derive as derive
     from . import evaluate as evaluate
     from . import evidence as evidence
+    from . import federate as federate
     from . import search as search
     from . import supernet as supernet
     from . import trajectory as trajectory
 
 __version__ = "0.1.0"
 
-_WHEN_USED = ("align", "derive", "evaluate", "evidence", "search", "supernet", "trajectory")
+_WHEN_USED = ("align", "derive", "evaluate", "evidence", "federate", "search", "supernet", "trajectory")
 
 
 def __getattr__(name: str) -> _Module:

@@ -44,6 +44,14 @@ class TooFewSets(LoomweightError):
     """A rule was given fewer weight sets than its formula or its breakdown bound needs."""
 
 
+class TooFewReplies(TooFewSets):
+    """A round of a federation has fewer replies that count than its aggregate needs."""
+
+
+class BadReply(LoomweightError):
+    """A client's reply does not count, and the strategy says to stop then; the message names the client and what was found."""
+
+
 class BadParameter(LoomweightError, ValueError):
     """A parameter is outside its range; the message gives the range and the value found."""
 

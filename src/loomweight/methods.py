@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from types import ModuleType
 
-from . import align, derive, edits, evaluate, evidence, merge, rules, search, supernet, trajectory
+from . import align, derive, edits, evaluate, evidence, federate, merge, rules, search, supernet, trajectory
 from .edits import Edit
 from .errors import unknown
+from .federate import Aggregate, Attack, Choose, Message, Term
 from .rules import Rule, Running
 from .search import Predictor, Sampler
 from .trajectory import Track
 
-PACKAGES: tuple[ModuleType, ...] = (edits, rules, derive, align, evidence, evaluate, search, trajectory, supernet, merge)
+PACKAGES: tuple[ModuleType, ...] = (edits, rules, derive, align, evidence, evaluate, search, trajectory, supernet, federate, merge)
 
 _PAPERS = re.compile(r"^(?:Papers?|Source):(.*?)(?:\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 _PART = re.compile(r"^Part of: (\w+)\.?$", re.MULTILINE)
@@ -93,17 +94,21 @@ _KINDS = {
     "derive": "derivation",
     "evidence": "evidence",
     "evaluate": "evaluation",
+    "federate": "federation",
     "merge": "workflow",
     "supernet": "supernet",
     "trajectory": "trajectory",
 }
 _BASES: dict[type, str] = {Edit: "edit", Rule: "rule", Running: "running rule", Track: "average", Sampler: "sampler", Predictor: "predictor"}
+_BASES |= {Aggregate: "aggregate", Term: "client term", Message: "message", Choose: "choice of clients", Attack: "attack"}
 
 
 def _kind(thing: object, package: ModuleType) -> str | None:
     if inspect.isclass(thing):
         kinds = (kind for base, kind in _BASES.items() if issubclass(thing, base))
-        return next(kinds, _KINDS.get(package.__name__.rpartition(".")[2], "workflow") if package in (derive, supernet, merge, search, trajectory) else None)
+        return next(
+            kinds, _KINDS.get(package.__name__.rpartition(".")[2], "workflow") if package in (derive, supernet, federate, merge, search, trajectory) else None
+        )
     if not inspect.isfunction(thing):
         return None
     return "recipe" if _returns(thing, Rule) else _KINDS.get(package.__name__.rpartition(".")[2], "function")

@@ -13,6 +13,8 @@ from .engine import current as current
 from .inline import Inline as Inline
 from .named import engine_named as engine_named
 from .ray import Ray as Ray
+from .shared import Here as Here
+from .shared import Shared as Shared
 from .threads import Threads as Threads
 
 keep_freed_blocks()

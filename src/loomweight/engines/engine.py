@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from ..errors import LoomweightError
+from .shared import Here, Shared
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,6 +23,10 @@ class Engine(ABC):
     def attempt(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | LoomweightError]:
         """As `map`, but a `LoomweightError` of one task is that task's result, and the others go on."""
         return self.map(Guarded(function), tasks)
+
+    def share(self, value: Any) -> Shared:
+        """Put a value once where all workers reach it; the handle travels with the tasks. Dicts, lists and tuples of tensors lie in shared memory."""
+        return Here(value)
 
     def __enter__(self) -> Self:
         _tokens.append(_current.set(self))

@@ -17,6 +17,8 @@ import torch
 from ..errors import BadParameter, LoomweightError, MissingExtra, WorkerDied
 from .engine import Engine, Guarded, R, T
 from .inline import Inline
+from .ray_shared import stored
+from .shared import Shared
 from .threads import cores
 
 #: set in the environment of workers: what maps again there runs inline
@@ -54,6 +56,14 @@ class Ray(Engine):
     def attempt(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | LoomweightError]:
         """As every engine's; a worker that died is an error of its task alone."""
         return self._results(Guarded(function), tasks)
+
+    def share(self, value: Any) -> Shared:
+        """In Ray's object store, which all workers of a machine map into their memory."""
+        if os.environ.get(_INSIDE):
+            return super().share(value)
+        _ray()
+        _start(self)
+        return stored(value)
 
     def __enter__(self) -> Self:
         """Start Ray, if need be. Loomweight's own passes stay where they are."""

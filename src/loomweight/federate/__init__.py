@@ -1,0 +1,31 @@
+"""Pool what many workers learned, some of them slow, some hostile: strategies of four hooks, a server without transport, a simulation."""
+
+from .attacks import Attack as Attack
+from .choosing import Choose as Choose
+from .choosing import Everyone as Everyone
+from .choosing import Sample as Sample
+from .faults import Fault as Fault
+from .federation import Federation as Federation
+from .guard import Guard as Guard
+from .guard import Refusal as Refusal
+from .local import Local as Local
+from .messages import Edited as Edited
+from .messages import Message as Message
+from .objectives import Ended as Ended
+from .objectives import Term as Term
+from .plain import Lost as Lost
+from .plain import Reply as Reply
+from .plain import Task as Task
+from .pooling import Aggregate as Aggregate
+from .pooling import Book as Book
+from .pooling import Pool as Pool
+from .pooling import ServerOptimizer as ServerOptimizer
+from .saved import resumed as resumed
+from .saved import state_of_server as state_of_server
+from .server import Server as Server
+from .simulate import simulate as simulate
+from .strategy import Strategy as Strategy
+from .trainer import Trainer as Trainer
+from .trainer import local_round as local_round
+from .work import Work as Work
+from .world import World as World

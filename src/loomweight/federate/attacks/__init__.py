@@ -1,0 +1,3 @@
+"""What a hostile client does: with its data, or with its reply."""
+
+from .attack import Attack as Attack

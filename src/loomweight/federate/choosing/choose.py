@@ -1,0 +1,39 @@
+"""What chooses clients, and the simplest: all of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from numpy.random import Generator
+
+
+class Choose(ABC):
+    """Chooses clients for a round; with an aggregate that asks one by one, those to be busy next."""
+
+    @abstractmethod
+    def choose(self, number: int, idle: Sequence[str], draw: Generator) -> Sequence[str]:
+        """The clients to ask, each once.
+
+        Args:
+            number: of the round.
+            idle: the clients that may be asked, in their order.
+            draw: random numbers of this round alone.
+        """
+
+    def concurrent(self, clients: int) -> int:
+        """How many of so many clients are busy at a time, where they are asked one by one."""
+        return clients
+
+
+@dataclass(frozen=True)
+class Everyone(Choose):
+    """Every client, every round.
+
+    >>> import numpy as np
+    >>> Everyone().choose(0, ["a", "b"], np.random.default_rng(0))
+    ['a', 'b']
+    """
+
+    def choose(self, number: int, idle: Sequence[str], draw: Generator) -> Sequence[str]:
+        """All that are idle."""
+        return list(idle)

@@ -1,0 +1,224 @@
+"""A federation on this machine: the clients' work on an engine, the server's in this process, time simulated."""
+
+import copy
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..engines import Engine, Inline, Ray, engine_named
+from ..engines.progress import track
+from ..errors import BadParameter
+from .crew import Crew
+from .federation import Federation
+from .folder import Folder
+from .memories import Memories
+from .messages.message import opened
+from .plain import Lost, Plain, Reply, Task
+from .saved import plain, resumed, state_of_server, whole
+from .server import Server
+from .strategy import Strategy
+from .trainer import how_of, state_of
+from .work import Work
+from .world import World
+
+Clients = Mapping[str, Sequence[Tensor]] | Sequence[Sequence[Tensor]]
+
+
+def simulate(
+    model: nn.Module,
+    clients: Clients,
+    strategy: Strategy,
+    rounds: int,
+    engine: str | Engine = "inline",
+    world: World | None = None,
+    folder: str | Path | None = None,
+) -> Federation:
+    """Train a model on data that stays with its clients.
+
+    The result is the same, to the last bit, on any engine with any number of workers, and after a kill and a second call with the same
+    folder, which goes on where the last saved round ended.
+
+    Args:
+        model: at the start; it is not changed.
+        clients: name -> (inputs, targets), or a list of these.
+        strategy: the four hooks.
+        rounds: in all, those of an earlier call in the folder among them.
+        engine: inline, ray or ray:N.
+        world: seed, speeds, hostile clients, faults, test.
+        folder: where the state is kept.
+
+    Raises:
+        BadParameter: no client or no round; another engine; the folder holds another federation.
+        TooFewReplies: too few clients answered well, and the strategy's guard says to stop.
+        OutputError: another process is using the folder.
+
+    >>> clients = [(torch.randn(8, 2), torch.randint(2, (8,))) for _ in range(3)]
+    >>> simulate(torch.nn.Linear(2, 2), clients, Strategy(), rounds=2).history[-1]["pooled"]
+    3
+    """
+    named = dict(clients) if isinstance(clients, Mapping) else {_numbered(i, len(clients)): data for i, data in enumerate(clients)}
+    runner = engine if isinstance(engine, Engine) else engine_named(engine)
+    if not named or rounds < 1:
+        raise BadParameter(f"a federation has at least one client and one round, found {len(named)} and {rounds}.")
+    if not isinstance(runner, Inline | Ray):
+        raise BadParameter(f"clients run inline or on ray, each in a process with one thread; found {runner}.")
+    world = world or World()
+    strangers = {*world.attackers, *world.faults} - set(named)
+    if strangers:
+        raise BadParameter(f"no client is called {sorted(strangers)[0]!r}, of which the world says an attack or a fault.")
+    with ExitStack() as stack:
+        home = stack.enter_context(Folder(folder)) if folder is not None else None
+        if isinstance(runner, Ray):
+            stack.enter_context(runner)
+        run = _Run(model, named, strategy, Crew(model, strategy, named, runner, world), world, home)
+        for _ in track(range(run.server.round, rounds), f"{len(named)} clients"):
+            run.round()
+            if run.server.round % world.every == 0 or run.server.round >= rounds:
+                run.test()
+                run.save()
+        return Federation(copy.deepcopy(model), run.weights(), run.server.history)
+
+
+class _Run:
+    """Events in the order of simulated time: tasks that end, and rounds that close."""
+
+    def __init__(self, model: nn.Module, clients: Mapping[str, Any], strategy: Strategy, crew: Crew, world: World, home: Folder | None) -> None:
+        self.model, self.strategy, self.crew, self.world, self.home = model, strategy, crew, world, home
+        state = dict(model.state_dict(keep_vars=True))
+        how = how_of(model, strategy)
+        frozen = tuple(name for name in how if isinstance(state[name], nn.Parameter) and not state[name].requires_grad)
+        self.now = 0.0
+        saved = home.load(strategy, list(clients), world.seed) if home else None
+        if saved:
+            self.server = resumed(state, strategy, saved["server"], frozen)
+            self.now, self.flying = saved["now"], [(time, number, whole(task)) for time, number, task in _landed(saved)]
+        else:
+            self.server, self.flying = Server(state, strategy, list(clients), world.seed, frozen), []
+        self.memories = Memories(home.clients if home else None, saved["files"] if saved else None)
+        self._pending: dict[int, Iterator[tuple[Reply | Lost, Plain]]] = {}
+
+    def round(self) -> None:
+        """One round of the server."""
+        server, ended = self.server, self.server.round + 1
+        self._dispatch()
+        while server.round < ended:
+            closes = server.closes
+            if server.ready(self.now) or (not self.flying and closes is None) or (closes is not None and (not self.flying or self.flying[0][0] > closes)):
+                self.now = max(self.now, closes) if closes is not None and not server.ready(self.now) else self.now
+                server.close(self.now)
+                break
+            self._land()
+            self._dispatch()
+        if not self.strategy.pooling.continuous:
+            self.flying.clear()
+            self._pending.clear()
+        self.crew.forget()
+
+    def _dispatch(self) -> None:
+        present = self._present()
+        for task in self.server.tasks(self.now):
+            steps = self._steps(task)
+            time = self.now + (self.world.speeds.duration(task.client, task.number, steps) if self.world.speeds else 0.0)
+            fault = self.world.faults.get(task.client)
+            if task.client not in present or (fault and fault.kind == "hangs" and fault.now(task)):
+                time = float("inf")
+            heapq.heappush(self.flying, (time, task.number, task))
+
+    def _present(self) -> set[str]:
+        speeds = self.world.speeds
+        return {client for client in self.server.clients if speeds is None or speeds.present(client, self.server.round)}
+
+    def _steps(self, task: Task) -> int:
+        return self.strategy.local.count(len(self.crew.clients[task.client][0]), task.steps)
+
+    def _land(self) -> None:
+        time, number, task = heapq.heappop(self.flying)
+        if time == float("inf"):
+            self.server.push(Lost(task.client, task.round, "late", "it has not answered"), self.now)
+            return
+        self.now = max(self.now, time)
+        if number not in self._pending:
+            self._start([(time, number, task), *self.flying])
+        reply, memory = next(self._pending.pop(number))
+        fault = self.world.faults.get(task.client)
+        if self.world.speeds and self.world.speeds.fails(task.client, number):
+            reply = Lost(task.client, task.round, "died", "it dropped out")
+        elif fault and fault.kind == "nothing" and fault.now(task):
+            reply = Lost(task.client, task.round, "nothing", "its answer is empty")
+        elif isinstance(reply, Reply):
+            self.memories.put(task.client, memory)
+        self.server.push(reply, self.now)
+
+    def _start(self, flying: list[tuple[float, int, Task]]) -> None:
+        """Work that is not begun yet, in the order in which it will end."""
+        fresh = sorted((item for item in flying if item[1] not in self._pending and item[0] < float("inf")), key=lambda item: item[:2])
+        tasks = [task for _, _, task in fresh]
+        replies = self._forged(tasks) if any(task.client in self.world.attackers for task in tasks) else self.crew.work(tasks, self.memories.get)
+        self._pending.update({number: replies for _, number, _ in fresh})
+
+    def _forged(self, tasks: list[Task]) -> Iterator[tuple[Reply | Lost, Plain]]:
+        """Attackers see what the honest clients among them send, so all of it is made first."""
+        results = list(self.crew.work(tasks, self.memories.get))
+        like = self.server.travelling
+        honest = [
+            opened(self.strategy.parts, reply.update, like)
+            for task, (reply, _) in zip(tasks, results, strict=True)
+            if isinstance(reply, Reply) and task.client not in self.world.attackers
+        ]
+        for task, (reply, memory) in zip(tasks, results, strict=True):
+            attack = self.world.attackers.get(task.client)
+            if attack and isinstance(reply, Reply):
+                draw = np.random.default_rng([self.world.seed, task.number, 1])
+                reply = self._packed(attack.forge(reply, honest, draw), task, memory)
+            yield reply, memory
+
+    def _packed(self, reply: Reply, task: Task, memory: Plain) -> Reply:
+        """A forged update goes through the message as an honest one does, as far as it can."""
+        update = reply.update
+        work = Work(self.model, task, (), self.strategy.local, memory, {}, {}, None, torch.Generator().manual_seed(task.seed))
+        try:
+            for part in self.strategy.parts:
+                update = part.pack(update, work)
+        except (RuntimeError, LookupError, ValueError):
+            return reply
+        return replace(reply, update=update)
+
+    def test(self) -> None:
+        """Numbers of the model as it is now, in the last line of the history."""
+        if self.world.test:
+            model = copy.deepcopy(self.model)
+            model.load_state_dict(self.weights())
+            model.eval()
+            self.server.history[-1].update({key: float(value) for key, value in self.world.test(model).items()})
+
+    def weights(self) -> dict[str, Tensor]:
+        """The state dict of the model as it is now."""
+        return state_of(self.model, self.server.weights)
+
+    def save(self) -> None:
+        """The state after a round, in the folder."""
+        if self.home:
+            files = self.memories.save(self.server.round)
+            versions = {str(id(task.weights)): task.weights for _, _, task in self.flying} | {str(id(t.shared)): t.shared for _, _, t in self.flying}
+            flying = [
+                [time, number, plain(replace(task, weights={}, shared={})), str(id(task.weights)), str(id(task.shared))] for time, number, task in self.flying
+            ]
+            state = {"server": state_of_server(self.server), "now": self.now, "files": files, "versions": versions, "flying": flying}
+            self.home.save(state, self.strategy, list(self.server.clients), self.world.seed)
+            self.memories.sweep()
+
+
+def _landed(saved: Plain) -> Iterator[tuple[float, int, Plain]]:
+    for time, number, task, weights, shared in saved["flying"]:
+        yield time, number, {**task, "weights": saved["versions"][weights], "shared": saved["versions"][shared]}
+
+
+def _numbered(index: int, count: int) -> str:
+    return str(index).zfill(len(str(count - 1)))
