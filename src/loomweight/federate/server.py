@@ -276,8 +276,9 @@ class Server:
 
     def _terms(self, before: Tensors) -> None:
         start = {name: before[name] for name in self.travelling}
+        ended = Ended(self.told, start, self.travelling, len(self.clients), self.strategy.pooling.rate, self.pooling)
         for term in self.strategy.terms:
-            self.shared[term.key] = term.pool(self.shared[term.key], Ended(self.told, start, self.travelling, len(self.clients)))
+            self.shared[term.key] = term.pool(self.shared[term.key], ended)
 
     def _line(self, skipped: bool, now: float) -> Plain:
         codes: dict[str, int] = {}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..engines import Engine, Inline, Ray, engine_named
 from ..engines.progress import track
-from ..errors import BadParameter
+from ..errors import BadParameter, LoomweightError
 from .crew import Crew
 from .federation import Federation
 from .folder import Folder
@@ -186,7 +186,7 @@ class _Run:
         try:
             for part in self.strategy.parts:
                 update = part.pack(update, work)
-        except (RuntimeError, LookupError, ValueError):
+        except (LoomweightError, RuntimeError, LookupError, ValueError):
             return reply
         return replace(reply, update=update)
 

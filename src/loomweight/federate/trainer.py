@@ -65,8 +65,9 @@ class Trainer:
         memory = {key: dict(value) for key, value in memory.items()}
         with _alone(task.seed):
             work = self._begun(data, task, memory)
-            _trained(work, self.strategy.terms)
-            return self._reply(work), {key: value for key, value in memory.items() if value}
+            with work.exits:
+                _trained(work, self.strategy.terms)
+                return self._reply(work), {key: value for key, value in memory.items() if value}
 
     def _begun(self, data: Sequence[Tensor], task: Task, memory: Plain) -> Work:
         received = task.weights
@@ -85,7 +86,8 @@ class Trainer:
         start = {**{name: mine[name] for name in self.own}, **received}
         generator = torch.Generator().manual_seed(task.seed)
         self.model.train()
-        return Work(self.model, task, data, local, memory, start, params, optimizer, generator, steps=local.count(len(data[0]), task.steps))
+        steps = local.count(len(data[0]), task.steps)
+        return Work(self.model, task, data, local, memory, start, params, optimizer, generator, steps=steps, how=self.how)
 
     def _reply(self, work: Work) -> Reply:
         task, terms, parts = work.task, self.strategy.terms, self.strategy.parts

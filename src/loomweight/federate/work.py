@@ -1,6 +1,7 @@
 """A client's local training in progress: what terms of the objective and parts of the message may look at and change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 
 from .local import Local
 from .plain import Plain, Task, Tensors
+from .slices import How
 
 
 @dataclass
@@ -32,6 +34,9 @@ class Work:
         outputs: of the model for the batch in work.
         losses: of the steps so far, without the terms.
         update: trained - received, when the training is done.
+        how: name -> what becomes of the tensor: pool, mean, ...
+        scratch: what terms hold while the task lasts, by key; it is not kept.
+        exits: what is undone when the task ends, well or not, such as a hook on the model.
     """
 
     model: nn.Module
@@ -48,10 +53,17 @@ class Work:
     outputs: Any = None
     losses: list[float] = field(default_factory=list)
     update: Tensors = field(default_factory=dict)
+    how: Mapping[str, How] = field(default_factory=dict)
+    scratch: dict[str, dict[str, Any]] = field(default_factory=dict)
+    exits: ExitStack = field(default_factory=ExitStack)
 
     def memory_of(self, part: object) -> Plain:
         """What the client keeps for a term or a message part: a dict of plain data, empty at first."""
         return self.memory.setdefault(getattr(part, "key", type(part).__name__), {})
+
+    def scratch_of(self, part: object) -> dict[str, Any]:
+        """What a term holds while this task lasts: anything, empty at first."""
+        return self.scratch.setdefault(getattr(part, "key", type(part).__name__), {})
 
     def shared_of(self, term: object) -> Tensors:
         """What the server sent for a term."""

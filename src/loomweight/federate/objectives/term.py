@@ -1,12 +1,12 @@
 """What a term of the local objective may do. Every method has a neutral default: a term says only what it changes."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..plain import Reply, Tensors
+from ..plain import Plain, Reply, Tensors
 
 if TYPE_CHECKING:
     from ..work import Work
@@ -21,12 +21,16 @@ class Ended:
         before: the travelling tensors at its start.
         after: and now.
         clients: how many there are in all.
+        rate: of the aggregate's step along the pooled update.
+        pooling: the aggregate's state now.
     """
 
     replies: Sequence[Reply]
     before: Tensors
     after: Tensors
     clients: int
+    rate: float = 1.0
+    pooling: Plain = field(default_factory=dict)
 
 
 class Term:

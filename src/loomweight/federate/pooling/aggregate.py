@@ -49,6 +49,8 @@ class Aggregate(ABC):
     continuous: ClassVar[bool] = False
     #: only sums of updates are looked at: what secure aggregation needs
     sums: ClassVar[bool] = False
+    #: how far a round goes along the pooled update
+    rate: float = 1.0
 
     def start(self, weights: Tensors) -> Plain:
         """The state before the first round."""
