@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..engines import Engine
-from ..engines.shared import Shared
+from ..engines.shared import Here, Shared
 from ..errors import LoomweightError
 from .faults import ClientDied
 from .plain import Lost, Plain, Reply, Task
@@ -96,9 +96,14 @@ class Crew:
         self._held.clear()
 
     def _errand(self, task: Task, memory: Callable[[str], Plain]) -> Errand:
-        if task.client not in self._data:
-            self._data[task.client] = self.engine.share(tuple(self.clients[task.client]))
-        return Errand(replace(task, weights={}, shared={}), self._once(task.weights), self._once(task.shared), self._data[task.client], memory(task.client))
+        return Errand(replace(task, weights={}, shared={}), self._once(task.weights), self._once(task.shared), self._data_of(task.client), memory(task.client))
+
+    def _data_of(self, client: str) -> Shared:
+        """Put once where that costs a copy; in this process the mapping is asked each time, which may make the data then."""
+        data = self._data.get(client) or self.engine.share(tuple(self.clients[client]))
+        if not isinstance(data, Here):
+            self._data[client] = data
+        return data
 
     def _once(self, value: Any) -> Shared:
         """The same object is put once, and again only after `forget`."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from typing import Any
 
 import torch
@@ -49,11 +50,14 @@ class Local:
         """Steps that a client with so many examples makes, unless the server asked for some."""
         if asked is not None:
             return asked
-        return self.steps if self.steps is not None else self.epochs * len(self._cut(torch.arange(examples)))
+        return self.steps if self.steps is not None else self.epochs * (ceil(examples / self.batch) - self._joins(examples))
 
     def _cut(self, order: Tensor) -> tuple[Tensor, ...]:
         cut = order.split(self.batch)
-        return (*cut[:-2], torch.cat(cut[-2:])) if len(cut) > 1 and len(cut[-1]) == 1 < self.batch else cut
+        return (*cut[:-2], torch.cat(cut[-2:])) if self._joins(len(order)) else cut
+
+    def _joins(self, examples: int) -> bool:
+        return examples > self.batch > 1 == examples % self.batch
 
     def batches(self, data: Sequence[Tensor], steps: int, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
         """So many batches, epoch after epoch."""

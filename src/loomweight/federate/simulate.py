@@ -63,7 +63,7 @@ def simulate(
     >>> simulate(torch.nn.Linear(2, 2), clients, Strategy(), rounds=2).history[-1]["pooled"]
     3
     """
-    named = dict(clients) if isinstance(clients, Mapping) else {_numbered(i, len(clients)): data for i, data in enumerate(clients)}
+    named = clients if isinstance(clients, Mapping) else {_numbered(i, len(clients)): data for i, data in enumerate(clients)}
     runner = engine if isinstance(engine, Engine) else engine_named(engine)
     if not named or rounds < 1:
         raise BadParameter(f"a federation has at least one client and one round, found {len(named)} and {rounds}.")

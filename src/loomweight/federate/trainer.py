@@ -164,13 +164,13 @@ def _trained(work: Work, terms: Sequence[Term]) -> None:
 @contextmanager
 def _alone(seed: int) -> Iterator[None]:
     """One thread and torch's random numbers from the seed: the same bits wherever the client runs."""
-    threads = torch.get_num_threads()
+    threads, before = torch.get_num_threads(), torch.default_generator.get_state()
     torch.set_num_threads(1)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would look at every line of the stack for devices that it has not begun to use
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
+        yield
     finally:
+        torch.default_generator.set_state(before)
         torch.set_num_threads(threads)
 
 
