@@ -1,0 +1,10 @@
+"""What came of it: scores over clients, local work, and the history of the rounds as table, file and picture."""
+
+from .flops import training_flops as training_flops
+from .history import history_table as history_table
+from .history import totals as totals
+from .history import write_history as write_history
+from .history_picture import history_picture as history_picture
+from .over_clients import OverClients as OverClients
+from .over_clients import accuracy as accuracy
+from .over_clients import over_clients as over_clients

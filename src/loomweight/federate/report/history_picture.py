@@ -1,0 +1,71 @@
+"""A run at a glance: quality, bytes, and who answered, over the rounds."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from .drawing import BLUE, GREEN, GREY, ORANGE, sheet, written
+from .history import Round, columns, flat
+
+
+def history_picture(history: Sequence[Round], path: str | Path) -> Path:
+    """Three panels: the test's numbers and the loss, bytes so far each way, and replies pooled, refused and lost; a `.png`, `.svg` or `.pdf`.
+
+    Args:
+        history: a dictionary for each round; what it lacks is not drawn.
+        path: where the picture goes.
+
+    Raises:
+        OutputError, MissingExtra: it cannot be written, or matplotlib is not installed.
+
+    >>> import pathlib, tempfile
+    >>> rounds = [{"round": i, "loss": 2 / (i + 1), "bytes_up": 100, "pooled": 9, "lost": i % 2} for i in range(20)]
+    >>> history_picture(rounds, pathlib.Path(tempfile.mkdtemp()) / "run.png").name
+    'run.png'
+    """
+    place = Path(path)
+    figure = sheet(place, 13.0, 3.8)
+    rows, names = [flat(row) for row in history], columns(history)
+    numbers = [row.get("round", i) for i, row in enumerate(rows)]
+    quality, traffic, replies = figure.subplots(1, 3)
+    for panel in (quality, traffic, replies):
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.set_xlabel("round")
+    _quality(quality, [name for name in names if name.partition(".")[0] in ("test", "loss")], rows, numbers)
+    _traffic(traffic, rows, numbers)
+    _replies(replies, names, rows, numbers)
+    return written(figure, place)
+
+
+def _quality(panel: Any, names: list[str], rows: list[dict[str, Any]], numbers: list[int]) -> None:
+    for name, color in zip(names, (BLUE, ORANGE, GREEN, GREY, "#8c4a7d", "#b9862f") * len(names), strict=False):
+        there = [(at, row[name]) for at, row in zip(numbers, rows, strict=True) if isinstance(row.get(name), int | float)]
+        if there:
+            panel.plot(*zip(*there, strict=True), color=color, label=name, marker="o" if len(there) < 30 else None, ms=3)
+    _finish(panel, "Quality")
+
+
+def _traffic(panel: Any, rows: list[dict[str, Any]], numbers: list[int]) -> None:
+    for name, color in (("bytes_down", BLUE), ("bytes_up", ORANGE)):
+        if any(name in row for row in rows):
+            panel.plot(numbers, [total / 1e6 for total in accumulate(row.get(name) or 0 for row in rows)], color=color, label=name.replace("_", " "))
+    panel.set_ylabel("MB so far")
+    _finish(panel, "Traffic")
+
+
+def _replies(panel: Any, names: list[str], rows: list[dict[str, Any]], numbers: list[int]) -> None:
+    base = [0] * len(rows)
+    for kind, color in (("pooled", BLUE), ("refused", ORANGE), ("lost", GREY)):
+        own = [name for name in names if name.partition(".")[0] == kind]
+        counts = [sum(row.get(name) or 0 for name in own) for row in rows]
+        if own:
+            panel.bar(numbers, counts, bottom=base, width=1.0, color=color, label=kind)
+        base = [low + count for low, count in zip(base, counts, strict=True)]
+    _finish(panel, "Replies")
+
+
+def _finish(panel: Any, title: str) -> None:
+    panel.set_title(title)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(frameon=False, fontsize="small")
