@@ -17,9 +17,11 @@ from loomweight.federate.report import OverClients, history_picture, history_tab
 
 from .test_picture import shown
 
+FIRST = {"round": 0, "asked": 10, "pooled": 8, "refused": {"nonfinite": 1, "died": 1}, "who": {"c3": "nonfinite", "c7": "died"}, "skipped": False}
+SECOND = {"round": 1, "asked": 10, "pooled": 10, "refused": {}, "who": {}, "skipped": True}
 HISTORY = [
-    {"round": 0, "asked": 10, "pooled": 8, "refused": {"nonfinite": 1}, "lost": {"died": 1}, "bytes_up": 800, "bytes_down": 1000, "loss": 2.25},
-    {"round": 1, "asked": 10, "pooled": 10, "refused": {}, "lost": {}, "bytes_up": 1000, "bytes_down": 1000, "loss": math.nan, "test": {"accuracy": 0.5}},
+    {**FIRST, "bytes_up": 800, "bytes_down": 1000, "time": 5.0, "loss": 2.25, "steps": 4.0},
+    {**SECOND, "bytes_up": 1000, "bytes_down": 1000, "time": 9.5, "loss": math.nan, "steps": 4.0, "accuracy": 0.5},
 ]
 
 
@@ -95,21 +97,17 @@ def test_work_of_a_perceptron_and_of_a_convolution_by_hand() -> None:
 
 
 def test_what_adds_up() -> None:
-    assert totals(HISTORY) == {
-        "asked": 20,
-        "pooled": 18,
-        "refused.nonfinite": 1,
-        "lost.died": 1,
-        "bytes_up": 1800,
-        "bytes_down": 2000,
-    }
+    expected = {"asked": 20, "pooled": 18, "refused.nonfinite": 1, "refused.died": 1, "skipped": 1, "bytes_up": 1800, "bytes_down": 2000}
+    assert totals(HISTORY) == expected
+    assert totals([]) == {}
 
 
 def test_files_come_back(tmp_path: Path) -> None:
     with (write_history(HISTORY, tmp_path / "run.csv")).open() as file:
         rows = list(csv.DictReader(file))
     assert [row["bytes_up"] for row in rows] == ["800", "1000"]
-    assert (rows[0]["refused.nonfinite"], rows[1]["refused.nonfinite"], rows[1]["loss"], rows[1]["test.accuracy"]) == ("1", "", "nan", "0.5")
+    assert (rows[0]["refused.nonfinite"], rows[1]["refused.nonfinite"], rows[1]["loss"], rows[1]["accuracy"]) == ("1", "", "nan", "0.5")
+    assert rows[0]["who"] == "c3: nonfinite; c7: died"
     expected = [HISTORY[0], HISTORY[1] | {"loss": None}]
     assert json.loads(write_history(HISTORY, tmp_path / "run.json").read_text()) == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.csv", "run.json"]
@@ -126,7 +124,7 @@ def test_where_it_cannot_go(tmp_path: Path) -> None:
 
 def test_a_table_of_few_and_of_many_rounds() -> None:
     lines = shown(history_table(HISTORY))
-    assert lines[2].split() == ["0", "10", "8", "1", "1", "800", "1,000", "2.25", "-"]
+    assert lines[2].split() == ["0", "10", "8", "1", "1", "0", "800", "1,000", "5", "2.25", "4", "-"]
     many = [{"round": i, "loss": 1 / (i + 1)} for i in range(1000)]
     assert [line.split()[0] for line in shown(history_table(many, most=6))[2:]] == ["0", "1", "2", "...", "997", "998", "999"]
 
@@ -138,7 +136,8 @@ def test_a_picture_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **settings: kept.append(figure))
     history_picture(HISTORY, tmp_path / "run.png")
     quality, traffic, replies = kept[0].axes
-    assert [line.get_label() for line in quality.lines] == ["loss", "test.accuracy"]
+    assert [line.get_label() for line in quality.lines] == ["loss", "accuracy"]
     assert [line.get_ydata()[-1] for line in traffic.lines] == [0.002, 0.0018]
     assert [[bar.get_height() for bar in bars] for bars in replies.containers] == [[8, 10], [1, 0], [1, 0]]
+    assert [bars.get_label() for bars in replies.containers] == ["pooled", "refused: nonfinite", "refused: died"]
     history_picture([], tmp_path / "none.png")

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loomweight.errors import BadParameter, UnknownName
-from loomweight.federate.speeds import Bernoulli, Cyclic, Markov, Presence, Speeds, Straggle, chance
+from loomweight.federate.speeds import Bernoulli, Markov, Periodic, Presence, Speeds, Straggle, chance
 
 CLIENTS = [f"client {i:02d}" for i in range(5)]
-PATTERNS: tuple[Presence, ...] = (Bernoulli(), Markov(0.05), Markov(0.9), Cyclic(10))
+PATTERNS: tuple[Presence, ...] = (Bernoulli(), Markov(0.05), Markov(0.9), Periodic(10))
 each_pattern = pytest.mark.parametrize("presence", PATTERNS, ids=repr)
 
 
@@ -106,12 +106,12 @@ def test_markov_stays_as_long_as_it_says() -> None:
 
 
 @pytest.mark.parametrize(("cycle", "share", "there"), [(10, 0.4, 4), (10, 0.01, 1), (10, 0.99, 9), (2, 0.5, 1)])
-def test_cyclic_is_a_cycle(cycle: int, share: float, there: int) -> None:
+def test_periodic_is_a_cycle(cycle: int, share: float, there: int) -> None:
     for client in range(20):
-        seen = [Cyclic(cycle).present(share, (client,), number) for number in range(3 * cycle)]
+        seen = [Periodic(cycle).present(share, (client,), number) for number in range(3 * cycle)]
         assert seen[:cycle] == seen[cycle : 2 * cycle] and sum(seen[:cycle]) == there
         assert sum(a != b for a, b in pairwise(seen)) in (5, 6)  # one stretch a cycle
-    assert len({tuple(Cyclic(cycle).present(share, (client,), number) for number in range(cycle)) for client in range(40)}) == cycle - there
+    assert len({tuple(Periodic(cycle).present(share, (client,), number) for number in range(cycle)) for client in range(40)}) == cycle - there
 
 
 def test_tables_by_client() -> None:
@@ -134,7 +134,7 @@ def test_tables_by_client() -> None:
         (lambda: Straggle(2.0), "probability lies between"),
         (lambda: Straggle(0.5, 0.5), "factor lies between"),
         (lambda: Markov(0.0), "comes lies between"),
-        (lambda: Cyclic(1), "cycle lies between"),
+        (lambda: Periodic(1), "cycle lies between"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Callable[[], object], message: str) -> None:

@@ -91,12 +91,12 @@ class Markov(Presence):
 
 
 @dataclass(frozen=True)
-class Cyclic(Presence):
+class Periodic(Presence):
     """There for a stretch, away for a stretch, and so on; each client begins at a point of its own.
 
     Of `cycle` rounds it is there in `round(cycle * share)`, at least one, and away in the others, at least one unless the share is 1.
 
-    >>> "".join("-#"[Cyclic(10).present(0.4, ("a", 0), number)] for number in range(30))
+    >>> "".join("-#"[Periodic(10).present(0.4, ("a", 0), number)] for number in range(30))
     '-----####------####------####-'
     """
 
@@ -143,7 +143,7 @@ class Speeds:
         overhead: seconds of every task, for what goes down and up.
         straggle: tasks that take longer, now and then.
         absent: probability of being away in a round, or by client.
-        presence: the pattern of being away: Bernoulli, Markov or Cyclic.
+        presence: the pattern of being away: Bernoulli, Markov or Periodic.
         failing: probability that a task that was begun is never answered, or by client.
 
     Raises:

@@ -6,7 +6,8 @@ from typing import Any
 from ...errors import OutputError
 from ...evaluate.picture import check_picture
 
-BLUE, ORANGE, GREEN, GREY = "#2f6f8f", "#e8710a", "#5b8c3a", "#9aa0a6"
+BLUE, ORANGE, GREY = "#2f6f8f", "#e8710a", "#9aa0a6"
+COLORS = (BLUE, ORANGE, "#5b8c3a", "#8c4a7d", "#b9862f", "#c2334d", "#4d4d4d", GREY)
 
 
 def sheet(path: Path, width: float, height: float) -> Any:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +13,29 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Round = Mapping[str, Any]
+#: what adds up over the rounds; the rest are states and means
+ADDS = ("asked", "pooled", "refused", "skipped", "bytes_up", "bytes_down")
+#: what a round's line says of itself, beside numbers of the model
+OF_THE_ROUND = (*ADDS, "round", "who", "time", "steps")
 
 
 def flat(row: Round) -> dict[str, Any]:
-    """One level of names: a dictionary within becomes `outer.inner`, a list its length.
+    """One level of names: numbers by name become `outer.inner`, words by name one word.
 
-    >>> flat({"round": 3, "test": {"accuracy": 0.9}, "asked": ["a", "b"]})
-    {'round': 3, 'test.accuracy': 0.9, 'asked': 2}
+    >>> flat({"round": 3, "refused": {"died": 2}, "who": {"a": "died", "c": "died"}})
+    {'round': 3, 'refused.died': 2, 'who': 'a: died; c: died'}
     """
     return dict(_pairs(row))
 
 
-def _pairs(row: Round, before: str = "") -> Iterator[tuple[str, Any]]:
+def _pairs(row: Round) -> Iterator[tuple[str, Any]]:
     for name, value in row.items():
-        if isinstance(value, Mapping):
-            yield from _pairs(value, f"{before}{name}.")
+        if not isinstance(value, Mapping):
+            yield name, value
+        elif any(isinstance(inner, str) for inner in value.values()):
+            yield name, "; ".join(f"{key}: {word}" for key, word in value.items())
         else:
-            yield f"{before}{name}", len(value) if isinstance(value, list | tuple | set) else value
+            yield from ((f"{name}.{key}", number) for key, number in value.items())
 
 
 def columns(history: Sequence[Round]) -> list[str]:
@@ -38,20 +43,18 @@ def columns(history: Sequence[Round]) -> list[str]:
     return list(dict.fromkeys(name for row in history for name in flat(row)))
 
 
-def totals(history: Sequence[Round]) -> dict[str, float]:
-    """What adds up over the rounds: bytes each way, steps, clients asked, pooled, refused and lost.
+def totals(history: Sequence[Round]) -> dict[str, int]:
+    """What adds up over the rounds: clients asked and replies pooled, refused (by code), rounds skipped, bytes each way.
 
-    >>> totals([{"round": 0, "bytes_up": 10, "lost": {"died": 1}}, {"round": 1, "bytes_up": 30, "lost": {}}])
-    {'bytes_up': 40, 'lost.died': 1}
+    >>> totals([{"round": 0, "bytes_up": 10, "refused": {"died": 1}}, {"round": 1, "bytes_up": 30, "refused": {}}])
+    {'bytes_up': 40, 'refused.died': 1}
     """
-    adds = ("bytes_up", "bytes_down", "steps", "asked", "pooled", "refused", "lost")
-    names = [name for name in columns(history) if name.partition(".")[0] in adds]
     rows = [flat(row) for row in history]
-    return {name: sum(row.get(name) or 0 for row in rows) for name in names}
+    return {name: sum(int(row.get(name, 0)) for row in rows) for name in columns(history) if name.partition(".")[0] in ADDS}
 
 
 def history_table(history: Sequence[Round], most: int = 20) -> "Table":
-    """A row for each round, with every number that changes; of many rounds the first and the last half of `most`.
+    """A row for each round, a column for each number; of many rounds the first and the last half of `most`.
 
     >>> from rich.console import Console
     >>> Console(width=60).print(history_table([{"round": 0, "loss": 2.302585, "bytes_up": 1200}, {"round": 1, "loss": 1.5}]))
@@ -63,7 +66,7 @@ def history_table(history: Sequence[Round], most: int = 20) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
-    names = columns(history)
+    names = [name for name in columns(history) if name != "who"]
     made = Table(*(Column(name, justify="right") for name in names), box=SIMPLE_HEAD)
     shown = list(history) if len(history) <= most else [*history[: most - most // 2], None, *history[len(history) - most // 2 :]]
     for row in shown:
@@ -87,7 +90,7 @@ def write_history(history: Sequence[Round], path: str | Path) -> Path:
     place = Path(path)
     if place.suffix not in (".csv", ".json"):
         raise OutputError(f"a history is written as .csv or .json, not as {place.name}.")
-    text = _csv(history) if place.suffix == ".csv" else json.dumps([_finite(row) for row in history], indent=1, allow_nan=False) + "\n"
+    text = _csv(history) if place.suffix == ".csv" else _json(history)
     part = place.with_name(f"{place.name}.part")
     try:
         part.write_text(text)
@@ -105,9 +108,6 @@ def _csv(history: Sequence[Round]) -> str:
     return written.getvalue()
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
+def _json(history: Sequence[Round]) -> str:
+    finite = json.loads(json.dumps(list(history)), parse_constant=lambda word: None)
+    return json.dumps(finite, indent=1, allow_nan=False) + "\n"
