@@ -28,6 +28,7 @@ class Errand:
     shared: Shared
     data: Shared
     memory: Plain
+    kit: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Worker:
     """What a worker does with an errand. A failure of the client is the client's; one of ours, or of the user's, is told as it is."""
 
     number: str
-    kit: Shared
+    kits: tuple[Shared, ...]
     world: World
     attackers: frozenset[str] = field(default_factory=frozenset)
 
@@ -47,20 +48,20 @@ class Worker:
         try:
             if fault:
                 fault.strike(task)
-            trainer = _trainer(self.number, self.kit, bare=attack is not None)
+            trainer = _trainer(f"{self.number}/", errand.kit, self.kits, bare=attack is not None)
             reply, memory = trainer(attack.data(data) if attack else data, task, errand.memory)
         except ClientDied as error:
             return Lost(task.client, task.round, "died", str(error)), errand.memory
         return reply, memory
 
 
-def _trainer(number: str, kit: Shared, *, bare: bool) -> Trainer:
+def _trainer(number: str, index: int, kits: Sequence[Shared], *, bare: bool) -> Trainer:
     """An attacker's update is not packed before it is forged."""
-    key = f"{number}{'*' if bare else ''}"
+    key = f"{number}{index}{'*' if bare else ''}"
     if key not in _trainers:
         for old in [other for other in _trainers if not other.startswith(number)]:
             del _trainers[old]
-        model, strategy = kit.get()
+        model, strategy = kits[index].get()
         _trainers[key] = Trainer(model, replace(strategy, message=()) if bare else strategy)
     return _trainers[key]
 
@@ -78,13 +79,16 @@ class Crew:
 
     def __init__(self, model: nn.Module, strategy: Strategy, clients: Mapping[str, Sequence[Tensor]], engine: Engine, world: World) -> None:
         self.engine, self.clients, self.world = engine, clients, world
-        self.worker = Worker(f"{id(self)}-{next(_numbers)}", engine.share((model, strategy)), replace(world, test=None, speeds=None))
+        models = list({id(one): one for one in (model, *world.models.values())}.values())
+        self.kits = {client: [one is own for one in models].index(True) for client, own in world.models.items()}
+        kits = tuple(engine.share((one, strategy)) for one in models)
+        self.worker = Worker(f"{id(self)}-{next(_numbers)}", kits, replace(world, test=None, speeds=None, models={}))
         self._held: dict[int, tuple[Any, Shared]] = {}
         self._data: dict[str, Shared] = {}
 
     def work(self, tasks: Sequence[Task], memory: Callable[[str], Plain]) -> Iterator[tuple[Reply | Lost, Plain]]:
         """Replies in the order of the tasks, made as they are asked for."""
-        errands = (self._errand(task, memory) for task in tasks)
+        errands = (replace(self._errand(task, memory), kit=self.kits.get(task.client, 0)) for task in tasks)
         for task, result in zip(tasks, self.engine.attempt(self.worker, errands), strict=True):
             if isinstance(result, LoomweightError):
                 yield Lost(task.client, task.round, "died", str(result)), memory(task.client)

@@ -9,6 +9,8 @@ from torch import Tensor
 Tensors = dict[str, Tensor]
 #: nested dicts and lists of tensors, numbers and words: what `weights.plain_state` can save
 Plain = dict[str, Any]
+#: the key under which a task carries what the aggregate tells its client
+TOLD = "aggregate"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ..weights.names import listed
 from .guard import FAULTS, Refusal, finite, refusal
 from .messages.message import opened
 from .objectives import Ended
-from .plain import Lost, Plain, Reply, Task, Tensors, traffic
+from .plain import TOLD, Lost, Plain, Reply, Task, Tensors, traffic
 from .pooling import Book
 from .shares import capped
 from .slices import TRAVELS, combined_alone, slices
@@ -152,7 +152,7 @@ class Server:
 
     def _clear(self) -> None:
         self.held: Plain = {}
-        self.alone: dict[str, list[Tensor]] = {}
+        self.alone: dict[str, list[Reply]] = {}
         self.told: list[Reply] = []
         self.refusals: list[Refusal] = []
         self._waiting: dict[str, Reply] = {}
@@ -175,6 +175,8 @@ class Server:
         whole, shared = self._version or ({}, {})
         aggregate = self.strategy.pooling
         weights = aggregate.down(whole, self.pooling, client)
+        told = aggregate.tells(self.pooling, client)
+        shared = {**shared, TOLD: told} if told else shared
         seed = int.from_bytes(blake2b(repr((self.seed, self.number, client)).encode(), digest_size=7).digest())
         task = Task(client, self.round, weights, shared, aggregate.steps(self.pooling, client), seed, self.number)
         self.number += 1
@@ -204,7 +206,11 @@ class Server:
         except (LoomweightError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             return Refusal(reply.client, "packed", f"it cannot be unpacked: {error}"), reply
         partial = self.strategy.pooling.partial or any(part.partial for part in self.strategy.parts)
-        return refusal(whole, like, guard, partial=partial) or self._extra(whole), whole
+        return refusal(whole, like, guard, partial=partial) or self._extra(whole) or self._wrong(whole), whole
+
+    def _wrong(self, reply: Reply) -> Refusal | None:
+        words = self.strategy.pooling.wrong(reply)
+        return Refusal(reply.client, "names", words) if words else None
 
     def _extra(self, reply: Reply) -> Refusal | None:
         """What terms sent has the shapes of what they were sent, where the names are the same."""
@@ -243,7 +249,7 @@ class Server:
         pooled = {name: tensor for name, tensor in reply.update.items() if self.how[name] == "pool"}
         self.strategy.pooling.add(self.held, replace(reply, update=pooled), self._of("pool"))
         for name in reply.update.keys() - pooled.keys():
-            self.alone.setdefault(name, []).append(reply.update[name])
+            self.alone.setdefault(name, []).append(Reply(reply.client, reply.round, {name: reply.update[name]}, reply.weight))
         self.told.append(replace(reply, update={}))
 
     def _too_few(self) -> bool:
@@ -267,7 +273,7 @@ class Server:
     def _pooled(self) -> Tensors:
         moved, self.pooling = self.strategy.pooling.pool(self._of("pool"), self.held, self.pooling, self.book)
         for name, changes in self.alone.items():
-            change = combined_alone(self.how[name], changes, [reply.weight for reply in self.told])
+            change = combined_alone(self.how[name], [reply.update[name] for reply in changes], [reply.weight for reply in changes])
             moved = {**moved, name: (self.weights[name] + change).to(self.weights[name].dtype)}
         for name, tensor in moved.items():
             if tensor.is_floating_point() and not finite(tensor):

@@ -70,9 +70,9 @@ def simulate(
     if not isinstance(runner, Inline | Ray):
         raise BadParameter(f"clients run inline or on ray, each in a process with one thread; found {runner}.")
     world = world or World()
-    strangers = {*world.attackers, *world.faults} - set(named)
+    strangers = {*world.attackers, *world.faults, *world.models} - set(named)
     if strangers:
-        raise BadParameter(f"no client is called {sorted(strangers)[0]!r}, of which the world says an attack or a fault.")
+        raise BadParameter(f"no client is called {sorted(strangers)[0]!r}, of which the world says an attack, a fault or a model.")
     with ExitStack() as stack:
         home = stack.enter_context(Folder(folder)) if folder is not None else None
         if isinstance(runner, Ray):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .local import Local
-from .plain import Plain, Task, Tensors
+from .plain import TOLD, Plain, Task, Tensors
 from .slices import How
 
 
@@ -68,6 +68,11 @@ class Work:
     def shared_of(self, term: object) -> Tensors:
         """What the server sent for a term."""
         return self.task.shared.get(getattr(term, "key", type(term).__name__), {})
+
+    @property
+    def told(self) -> Tensors:
+        """What the server's aggregate told this client."""
+        return self.task.shared.get(TOLD, {})
 
     @property
     def rate(self) -> float:

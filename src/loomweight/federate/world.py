@@ -36,6 +36,8 @@ class World:
         speeds: of the clients, in simulated time; None answers at once.
         attackers: client -> its attack.
         faults: client -> its fault.
+        models: client -> its model, where it is not the server's: one with some of its tensors. The aggregate must be `partial` then, and
+            send each client only what it has.
         test: model -> numbers, for the history.
         every: rounds between tests and between saved states; the last round has both.
     """
@@ -44,5 +46,6 @@ class World:
     speeds: Pace | None = None
     attackers: Mapping[str, Attack] = field(default_factory=dict)
     faults: Mapping[str, Fault] = field(default_factory=dict)
+    models: Mapping[str, nn.Module] = field(default_factory=dict)
     test: Callable[[nn.Module], Mapping[str, float]] | None = None
     every: int = 1

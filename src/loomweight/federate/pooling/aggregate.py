@@ -71,6 +71,14 @@ class Aggregate(ABC):
         """The weights that a client gets."""
         return weights
 
+    def tells(self, state: Plain, client: str) -> Tensors:
+        """What a client is told besides the weights: `work.told` there."""
+        return {}
+
+    def wrong(self, reply: Reply) -> str | None:
+        """What a reply lacks that this aggregate needs beyond its update, in words; it is refused then. None where nothing is wrong."""
+        return None
+
     def steps(self, state: Plain, client: str) -> int | None:
         """How many local steps a client shall make; None leaves it to `Local`."""
         return None
