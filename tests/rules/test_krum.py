@@ -1,5 +1,6 @@
 """Krum and Multi-Krum: the paper's score, small updates, and what f bad sets can do."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from loomweight.errors import BadParameter, NonFinite, TooFewSets
 from loomweight.rules import Krum, MultiKrum, Rule, combine
+from loomweight.rules.krum import best_first
 
 from .vectors import combined, near, states, times_read
 
@@ -43,22 +45,24 @@ def test_other_rules_of_that_name_choose_other_sets() -> None:
     assert all(differ.values()), differ
 
 
-def small_updates(seed: int) -> Tensor:
-    """15 clients around one model, the last 3 with updates 1.5 times as long, relative size 1e-4."""
-    rows = near(seed, 16, 200_000, 1e-4)
+def small_updates(seed: int, n: int, bad: int, d: int) -> Tensor:
+    """n clients around one model, the last ones with updates 1.5 times as long, relative size 1e-4."""
+    rows = near(seed, n + 1, d, 1e-4)
     rows = rows[:1] + (rows[1:] - rows[:1])
-    rows[12:] = rows.mean(0) + 1.5 * (rows[12:] - rows.mean(0))
+    rows[n - bad :] = rows.mean(0) + 1.5 * (rows[n - bad :] - rows.mean(0))
     return rows
 
 
-def test_small_updates_are_told_apart_in_40_of_40_cases() -> None:
+@pytest.mark.parametrize(("n", "bad", "d"), [(15, 3, 200_000), (30, 6, 20_000)])
+def test_small_updates_are_told_apart_in_40_of_40_cases(n: int, bad: int, d: int) -> None:
+    """With 30 clients torch.cdist, too, multiplies matrices, and errs."""
     wrong = raw = 0
     for seed in range(40):
-        rows = small_updates(seed)
-        exact = chosen(rows, 3)
-        picked = combine([{"w": row} for row in rows], Krum(3))["w"]
+        rows = small_updates(seed, n, bad, d)
+        exact = chosen(rows, bad)
+        picked = combine([{"w": row} for row in rows], Krum(bad))["w"]
         wrong += not torch.equal(picked, rows[exact])
-        raw += int(Krum(3).coefficients((rows @ rows.T).double()).argmax()) != exact
+        raw += int(Krum(bad).coefficients((rows @ rows.T).double()).argmax()) != exact
     assert wrong == 0
     assert raw > 20, "plain float32 products should fail here; does the case still test anything?"
 
@@ -101,6 +105,23 @@ def test_a_set_with_nan_is_refused_or_dropped_and_counted_against_f(rule: Rule) 
         combine(states(rows), rule, nonfinite="mask")
 
 
+@pytest.mark.parametrize("rule", [Krum(3), MultiKrum(3), MultiKrum(3, m=2), Krum(3, neighbours=11)], ids=repr)
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), order=st.permutations(range(15)))
+def test_order_does_not_matter(rule: Rule, seed: int, order: list[int]) -> None:
+    """Not even where updates are small, or sets are equal."""
+    rows = near(seed, 15, 60, 1e-4)
+    rows[3] = rows[4]
+    # float32 means of the same sets in another order
+    torch.testing.assert_close(combined(rows[order], rule), combined(rows, rule), rtol=1e-6, atol=1e-8)
+
+
+def test_equal_up_to_rounding_is_equal() -> None:
+    """Two blocks of mixed sets: the first two sums are the same but for rounding, the third tells which are better."""
+    table = np.array([[1.0, 2.0, 4.0], [1 + 3e-16, 2.0, 3.0], [1 + 5e-16, 2.0, 4.0], [1 + 4e-16, 2 - 4e-16, 3.0]])
+    assert sorted(best_first(table)[:2].tolist()) == [1, 3]
+
+
 @pytest.mark.parametrize("rule", [Krum, MultiKrum])
 def test_the_bound_on_n_and_f(rule: type) -> None:
     with pytest.raises(TooFewSets, match=r"bears 2 bad sets only among n >= 2 f \+ 3: give at least 7 sets or lower f; got 6 sets"):
@@ -108,6 +129,8 @@ def test_the_bound_on_n_and_f(rule: type) -> None:
     rule(2).check(7)
     with pytest.raises(BadParameter, match="must not be negative"):
         rule(-1).check(7)
+    with pytest.raises(BadParameter, match=r"neighbours must lie in \[1, n - 1\] = \[1, 6\]"):
+        rule(2, neighbours=7).check(7)
     with pytest.raises(BadParameter, match=r"m must lie in \[1, n - f\] = \[1, 5\]"):
         MultiKrum(2, m=6).check(7)
 

@@ -4,10 +4,13 @@ from .arcee_fusion import ArceeFusion as ArceeFusion
 from .around import Around as Around
 from .breadcrumbs import breadcrumbs as breadcrumbs
 from .breadcrumbs import breadcrumbs_ties as breadcrumbs_ties
+from .bucketing import Bucketing as Bucketing
+from .bulyan import Bulyan as Bulyan
 from .centered_clip import CenteredClip as CenteredClip
 from .combine import combine as combine
 from .consensus import Consensus as Consensus
 from .consensus import tall_masks as tall_masks
+from .covariance_filter import CovarianceFilter as CovarianceFilter
 from .dare import dare_linear as dare_linear
 from .dare import dare_ties as dare_ties
 from .della import della as della
@@ -27,6 +30,7 @@ from .from_base import sce_merging as sce_merging
 from .fusing import fuse_bodies as fuse_bodies
 from .geometric_median import GeometricMedian as GeometricMedian
 from .gradient_matching import GradientMatching as GradientMatching
+from .gradient_splitting import GradientSplitting as GradientSplitting
 from .inverse_distance import InverseDistance as InverseDistance
 from .iso_c import IsoC as IsoC
 from .karcher import Karcher as Karcher
@@ -37,7 +41,9 @@ from .linear import linear as linear
 from .mag_max import MagMax as MagMax
 from .majority_sign import MajoritySign as MajoritySign
 from .mean import Mean as Mean
+from .mean_around_median import MeanAroundMedian as MeanAroundMedian
 from .median import Median as Median
+from .minimum_diameter import MinimumDiameter as MinimumDiameter
 from .model_stock import ModelStock as ModelStock
 from .model_stock import model_stock as model_stock
 from .multi_krum import MultiKrum as MultiKrum

@@ -14,10 +14,8 @@ from torch import Tensor
 from ..errors import BadParameter
 from ..shapes import Float64
 from .geometry import refuse_negative, tolerates
-from .krum import scores
+from .krum import EQUAL, best_first, refuse_too_many, scores
 from .rule import Weighing
-
-_EQUAL = 1e-9  # relative
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,12 @@ class MultiKrum(Weighing):
         m: how many are averaged, from 1 to n - f; None is n - f.
         weights: a_i, of those that are chosen (sample counts); the choice itself does not look at them, and where all chosen have 0
             they count alike. None is 1 for each.
+        neighbours: how many distances a score sums; None is n - f - 2, as for `Krum`. n - f - 1 keeps sets out that agree among themselves
+            and lie a little farther off.
 
     Raises:
         TooFewSets: n < 2 f + 3.
-        BadParameter: m outside [1, n - f], or weights that are negative.
+        BadParameter: m outside [1, n - f], neighbours outside [1, n - 1], or weights that are negative.
 
     >>> from loomweight.rules import combine
     >>> sets = [{"w": torch.tensor([x])} for x in (1.0, 1.5, 2.0, 2.5, 99.0)]
@@ -49,21 +49,23 @@ class MultiKrum(Weighing):
     f: int = 0
     m: int | None = None
     weights: tuple[float, ...] | None = None
+    neighbours: int | None = None
 
     def check(self, n: int) -> None:
         """Raise unless n >= 2 f + 3 and m lies in [1, n - f]."""
         super().check(n)
         tolerates(self, n, self.f, 2 * self.f + 3, "n >= 2 f + 3")
         refuse_negative(self, self.weights)
+        refuse_too_many(self, self.neighbours, n)
         if self.m is not None and not 1 <= self.m <= n - self.f:
             raise BadParameter(f"{self}: m must lie in [1, n - f] = [1, {n - self.f}] for {n} sets.")
 
     def coefficients(self, gram: Float64[Tensor, "n n"]) -> Float64[Tensor, " n"]:
         """Equal for the chosen sets, or in the ratio of their weights; 0 for the others."""
         m = self.m or len(gram) - self.f
-        table = scores(gram, self.f)
-        order = np.lexsort(table.T[::-1])
-        equal = np.isclose(table, table[order[m - 1]], rtol=_EQUAL, atol=0).all(1)
+        table = scores(gram, self.f, self.neighbours)
+        order = best_first(table)
+        equal = np.isclose(table, table[order[m - 1]], rtol=EQUAL, atol=0).all(1)
         chosen = np.zeros(len(gram))
         chosen[order[:m]] = 1
         chosen[equal] = chosen[equal].mean()

@@ -2,20 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, cast
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import BadParameter
-from ..shapes import Float, Float64
-from ..weights import BLOCK, Block
-from ..weights.gram import gram as gram_of
-from ..weights.spec import spans
+from ..shapes import Float64
 from .geometry import Matrix, squared_distances, tolerates
-from .mix import mixed
-from .rule import Opener, Pointwise, Rule, Weighing
+from .mixing import Mixing
+from .rule import Weighing
 from .sets import Sets
 
 
@@ -60,7 +57,7 @@ class NearestNeighbourMean(Weighing):
 
 
 @dataclass(frozen=True)
-class NearestNeighbourMixing(Rule):
+class NearestNeighbourMixing(Mixing):
     """A rule over sets that were each replaced by the mean of its nearest neighbours.
 
     These are the n - f sets nearest to it, itself among them. Equally near sets are taken in their order. For a weighing
@@ -87,38 +84,20 @@ class NearestNeighbourMixing(Rule):
     tensor([3.5000])
     """
 
-    rule: Rule
     f: int = 0
 
     def check(self, n: int) -> None:
         """Raise unless n > 2 f and the rule is one that can be mixed for."""
         tolerates(self, n, self.f, 2 * self.f + 1, "n > 2 f")
-        self.rule.check(n)
-        if not isinstance(self.rule, Weighing | Pointwise):
-            raise BadParameter(f"{self}: {type(self.rule).__name__} is neither a weighing nor a pointwise rule; put the mixing inside it.")
+        super().check(n)
 
-    def restricted(self, kept: Sequence[int], n: int) -> Self:
-        """Here and in the rule."""
-        return replace(super().restricted(kept, n), rule=self.rule.restricted(kept, n))
+    def mixed_sets(self, n: int) -> int:
+        """As many as there are."""
+        return n
 
-    def bind(self, sets: Sets) -> Opener:
-        """Read all sets once for the mixing; the result reads them a second time."""
-        self.check(len(sets))
-        sets.refuse_mask(self)
-        gram = gram_of(sets.members)
-        mixing = torch.from_numpy(_mixing(gram.numpy(), self.f))
-        if isinstance(self.rule, Weighing):
-            return mixed(sets, (mixing.T @ self.rule.coefficients(mixing @ gram @ mixing.T)).tolist())
-        return lambda name: self._mixed(mixing, sets.open(name))
-
-    def _mixed(self, mixing: Float64[Tensor, "n n"], stack: Callable[[int, int], Float[Tensor, "n p"]]) -> Block:
-        rule = cast(Pointwise, self.rule)
-
-        def part(lo: int, hi: int) -> Tensor:
-            rows = stack(lo, hi)
-            return rule((mixing @ rows.double()).to(rows.dtype))
-
-        return lambda lo, hi: torch.cat([part(lo + a, lo + b) for a, b in spans(hi - lo, BLOCK // len(mixing))])
+    def matrix(self, sets: Sets, gram: Callable[[], Float64[Tensor, "n n"]]) -> Float64[Tensor, "n n"]:
+        """1 / (n - f) for the neighbours of each."""
+        return torch.from_numpy(_mixing(gram().numpy(), self.f))
 
 
 def _mixing(gram: Matrix, f: int) -> Matrix:

@@ -12,7 +12,7 @@ Papers: The pairwise sorting network (1992, https://doi.org/10.1142/S01296264920
 (1968, https://doi.org/10.1145/1468075.1468121).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -32,6 +32,8 @@ _AT_ONCE = 1 << 19
 _AT_ONCE_HALVES = 1 << 20
 _SORTED_AT_ONCE = 1 << 12
 HALVES = (torch.bfloat16, torch.float16)
+#: writes a result from the rows that a network gives, in working precision
+Finish = Callable[[list[Tensor], Tensor], None]
 
 
 class Comparator(NamedTuple):
@@ -78,13 +80,13 @@ def sorting(n: int) -> list[Comparator]:
     return found
 
 
-def pruned(n: int, first: int, end: int) -> list[Comparator]:
-    """The comparators needed to bring the values of rank first ... end - 1 onto those wires, in any order among themselves.
+def pruned(n: int, first: int, end: int, exact: Collection[int] = ()) -> list[Comparator]:
+    """The comparators needed to bring the values of rank first ... end - 1 onto those wires, in any order but for the ranks `exact`.
 
     >>> len(sorting(9)), len(pruned(9, 4, 5)), len(pruned(9, 1, 8))
     (26, 22, 20)
     """
-    fate = ["wanted" if first <= wire < end else "dropped" for wire in range(n)]
+    fate = ["ranked" if wire in exact else "wanted" if first <= wire < end else "dropped" for wire in range(n)]
     found = []
     for low, high, *_ in reversed(sorting(n)):
         if fate[low] == fate[high] != "ranked":
@@ -95,11 +97,11 @@ def pruned(n: int, first: int, end: int) -> list[Comparator]:
 
 
 @lru_cache(maxsize=256)
-def program(n: int, first: int, end: int) -> Program:
+def program(n: int, first: int, end: int, exact: frozenset[int] = frozenset()) -> Program:
     """The pruned network in registers: 0 ... n - 1 are the inputs, the rest is scratch."""
     at, free, steps = list(range(n)), [], []
     count = n
-    for low, high, keep_low, keep_high in pruned(n, first, end):
+    for low, high, keep_low, keep_high in pruned(n, first, end, exact):
         a, b = at[low], at[high]
         own = [register for register in (a, b) if register >= n]
         if keep_low and keep_high:
@@ -125,16 +127,21 @@ def middle_mean(rows: Sequence[Float[Tensor, " p"]], first: int, end: int) -> Fl
     >>> middle_mean([torch.tensor([3.0]), torch.tensor([1.0]), torch.tensor([8.0])], 1, 2)
     tensor([3.])
     """
+    return ranked(rows, first, end, averaged)
+
+
+def ranked(rows: Sequence[Float[Tensor, " p"]], first: int, end: int, finish: Finish, exact: frozenset[int] = frozenset()) -> Float[Tensor, " p"]:
+    """What `finish` makes of the values of rank first ... end - 1, chunk by chunk: it is given a row for each, of which those in `exact` are in their place."""
     half = rows[0].dtype if rows[0].dtype in HALVES else None
     if len(rows) > WIDEST:
-        return _by_sorting([row.float() for row in rows] if half else rows, first, end)
-    plan = program(len(rows), first, end)
+        return _by_sorting([row.float() for row in rows] if half else rows, first, end, finish)
+    plan = program(len(rows), first, end, exact)
     result = torch.empty_like(rows[0], dtype=torch.float32 if half else None)
-    (_here if result.device.type == "cpu" else _elsewhere)(plan, rows, half, result)
+    (_here if result.device.type == "cpu" else _elsewhere)(plan, rows, half, result, finish)
     return result
 
 
-def _here(plan: Program, rows: Sequence[Tensor], half: torch.dtype | None, result: Tensor) -> None:
+def _here(plan: Program, rows: Sequence[Tensor], half: torch.dtype | None, result: Tensor, finish: Finish) -> None:
     """By numpy, chunk by chunk."""
     chunk = max(1, min(at_once(len(rows), _AT_ONCE_HALVES if half else _AT_ONCE), len(result)))
     whole = [row.view(torch.int16).numpy() if half else row.numpy() for row in rows]
@@ -145,20 +152,20 @@ def _here(plan: Program, rows: Sequence[Tensor], half: torch.dtype | None, resul
         registers = [*inputs, *free]
         for larger, a, b, out in plan.steps:
             (np.maximum if larger else np.minimum)(registers[a], registers[b], out=registers[out])
-        _write([torch.from_numpy(registers[i]) for i in plan.outputs], half, result[lo:hi])
+        finish(_widened([torch.from_numpy(registers[i]) for i in plan.outputs], half), result[lo:hi])
 
 
-def _elsewhere(plan: Program, rows: Sequence[Tensor], half: torch.dtype | None, result: Tensor) -> None:
+def _elsewhere(plan: Program, rows: Sequence[Tensor], half: torch.dtype | None, result: Tensor, finish: Finish) -> None:
     """On an accelerator, whole rows."""
     registers = [_ordinal(row) if half else row for row in rows]
     registers += [torch.empty_like(registers[0]) for _ in range(plan.scratch)]
     for larger, a, b, out in plan.steps:
         (torch.maximum if larger else torch.minimum)(registers[a], registers[b], out=registers[out])
-    _write([registers[i] for i in plan.outputs], half, result)
+    finish(_widened([registers[i] for i in plan.outputs], half), result)
 
 
-def _write(outputs: list[Tensor], half: torch.dtype | None, out: Tensor) -> None:
-    averaged([_ordinal(row).view(half).float() if half else row for row in outputs], out)
+def _widened(outputs: list[Tensor], half: torch.dtype | None) -> list[Tensor]:
+    return [_ordinal(row).view(half).float() if half else row for row in outputs]
 
 
 def _ordinal(row: Tensor) -> Tensor:
@@ -190,7 +197,7 @@ def averaged(rows: Sequence[Float[Tensor, " p"]], out: Float[Tensor, " p"]) -> N
         out.add_(row, alpha=1 / len(rows))
 
 
-def _by_sorting(rows: Sequence[Tensor], first: int, end: int) -> Tensor:
+def _by_sorting(rows: Sequence[Tensor], first: int, end: int, finish: Finish) -> Tensor:
     """The same by sorting the n values of each entry; numpy sorts short rows with vector instructions, torch does not."""
     result = torch.empty_like(rows[0])
     for lo, hi in spans(len(result), _SORTED_AT_ONCE):
@@ -199,5 +206,8 @@ def _by_sorting(rows: Sequence[Tensor], first: int, end: int) -> Tensor:
             values_PN.numpy().sort(axis=1)
         else:
             values_PN = values_PN.sort(dim=1).values
-        result[lo:hi] = values_PN[:, first:end].mean(dim=1)
+        if finish is averaged:
+            result[lo:hi] = values_PN[:, first:end].mean(dim=1)
+        else:
+            finish(list(values_PN[:, first:end].T.contiguous()), result[lo:hi])
     return result
