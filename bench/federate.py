@@ -89,7 +89,7 @@ class Lazy(Mapping[str, tuple[Tensor, Tensor]]):
         generator = torch.Generator().manual_seed(int(name))
         return torch.randn(64, 784, generator=generator), torch.randint(10, (64,), generator=generator)
 
-    def __iter__(self):  # noqa: ANN204
+    def __iter__(self):
         return iter(self.names)
 
     def __len__(self) -> int:
@@ -108,9 +108,8 @@ def thousand() -> None:
     simulate(net, dict(list(Lazy(3).items())), Strategy(), 1)
     before, began = peak(), time.perf_counter()
     simulate(net, Lazy(1000), Strategy(local=Local(batch=64)), 1)
-    print(
-        f"mean of 1,000 clients x {size:,} parameters: {time.perf_counter() - began:.1f} s, {peak() - before:.0f} MB more than 3 clients ({4 * size / 2**20:.1f} MB a model)"
-    )
+    took, more = time.perf_counter() - began, peak() - before
+    print(f"mean of 1,000 clients x {size:,} parameters: {took:.1f} s, {more:.0f} MB more than 3 clients ({4 * size / 2**20:.1f} MB a model)")
     before = peak()
     simulate(net, Lazy(1000), Strategy(choose=Sample(20), aggregate=Median(), local=Local(batch=64)), 2)
     print(f"median of 20 of them: {peak() - before:.0f} MB more")

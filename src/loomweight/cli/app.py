@@ -29,7 +29,7 @@ def options(version: Annotated[bool | None, typer.Option("--version", callback=_
 _INTERRUPTED = 130
 _NOTHING_NOTED = "no half output was left behind. The same command with --resume, where it has one, goes on."
 #: command -> the module of this package that holds it, in the order of `--help`
-COMMANDS = ("demo", "merge", "recipe", "tune", "align", "average", "axes", "barrier", "supernet", "repo", "inspect", "diff", "doctor", "methods")
+COMMANDS = ("demo", "merge", "recipe", "tune", "align", "average", "axes", "barrier", "supernet", "federate", "repo", "inspect", "diff", "doctor", "methods")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -54,7 +54,7 @@ def totals(history: Sequence[Round]) -> dict[str, int]:
 
 
 def history_table(history: Sequence[Round], most: int = 20) -> "Table":
-    """A row for each round, a column for each number; of many rounds the first and the last half of `most`.
+    """A row for each round, a column for each number that is not 0 throughout; of many rounds the first and the last half of `most`.
 
     >>> from rich.console import Console
     >>> Console(width=60).print(history_table([{"round": 0, "loss": 2.302585, "bytes_up": 1200}, {"round": 1, "loss": 1.5}]))
@@ -66,7 +66,7 @@ def history_table(history: Sequence[Round], most: int = 20) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
-    names = [name for name in columns(history) if name != "who"]
+    names = [name for name in columns(history) if name != "who" and (name == "round" or any(flat(row).get(name) for row in history))]
     made = Table(*(Column(name, justify="right") for name in names), box=SIMPLE_HEAD)
     shown = list(history) if len(history) <= most else [*history[: most - most // 2], None, *history[len(history) - most // 2 :]]
     for row in shown:
