@@ -31,7 +31,8 @@ class Dirichlet(Partition):
                   A class that is used up is drawn no more; where only such are left in q, the client takes from what remains, as frequent as it is
 
     Args:
-        alpha: above 0; 0.1 is a client with one to three of ten classes, 100 is nearly iid.
+        alpha: above 0; small for few classes a client. With `equal` it is the concentration of a client's whole mixture, without it that of every
+            share, so the same number is more skewed with it: of C classes, alpha = C a there is about as skewed as a here.
         smallest: the samples that every client has at least. Unequal sizes are drawn up to 100 times until it is so.
         equal: sizes differ by at most one.
 
