@@ -1,8 +1,13 @@
 """Pool what many workers learned, some of them slow, some hostile: strategies of four hooks, a server without transport, a simulation."""
 
 from .attacks import Attack as Attack
+from .choosing import Available as Available
+from .choosing import ByLoss as ByLoss
+from .choosing import ByWeight as ByWeight
 from .choosing import Choose as Choose
+from .choosing import Cyclic as Cyclic
 from .choosing import Everyone as Everyone
+from .choosing import Known as Known
 from .choosing import Sample as Sample
 from .faults import Fault as Fault
 from .federation import Federation as Federation

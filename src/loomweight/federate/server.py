@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import BadReply, LoomweightError, NonFinite, TooFewReplies, TooFewSets
 from ..weights import Weights
 from ..weights.names import listed
+from .choosing import Known
 from .guard import FAULTS, Refusal, finite, refusal
 from .messages.message import opened
 from .objectives import Ended
@@ -58,6 +59,7 @@ class Server:
         self.number = 0
         self.out: dict[str, int] = {}
         self.history: list[Plain] = []
+        self.known: dict[str, dict[str, float]] = {}
         self._clear()
 
     @property
@@ -111,6 +113,7 @@ class Server:
                 raise BadReply(f"round {self.round}: the reply of client {client!r} does not count: {found.words}. Guard(bad='drop') would go on without it.")
         else:
             self.book.answered.append(client)
+            self.known[client] = dict(reply.metrics)
             self._waiting[client] = whole
         self._take()
         return found
@@ -165,7 +168,8 @@ class Server:
     def _chosen(self) -> list[str]:
         idle = [client for client in self.clients if client not in self.out]
         draw = np.random.default_rng([self.seed, self.round, self.number])
-        chosen = list(dict.fromkeys(self.strategy.choose.choose(self.round, idle, draw))) if idle else []
+        known = Known(self.known, self.travelling)
+        chosen = list(dict.fromkeys(self.strategy.choose.choose_knowing(self.round, idle, draw, known))) if idle else []
         room = self.strategy.choose.concurrent(len(self.clients)) - len(self.out)
         if self.strategy.pooling.continuous and len(chosen) > room:
             chosen = [chosen[i] for i in sorted(draw.choice(len(chosen), max(room, 0), replace=False))]

@@ -6,7 +6,7 @@ is the standard deviation, noise * i / (N - 1); the paper calls it a variance. H
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import torch
@@ -46,7 +46,7 @@ class FeatureShift(Partition):
     noise: float = 0.0
     rotation: float = 0.0
     scale: float = 1.0
-    base: Partition = Iid()  # noqa: RUF009 - it is frozen
+    base: Partition = field(default_factory=Iid)
 
     def __post_init__(self) -> None:
         if not (self.noise >= 0 and self.scale > 0):
