@@ -73,6 +73,8 @@ METHODS = {
     "Progressive Supernet Training for Efficient Visual Autoregressive Modeling": ("supernet", "progressive_depth"),
     "Neural Architecture Search via Combinatorial Multi-Armed Bandit": ("search", "nested_bandit"),
     "Mutation is all you need": ("search", "local_mutation"),
+    "When Do Curricula Work in Federated Learning?": ("federate", "by_loss"),
+    "LEAF: A Benchmark for Federated Settings": ("federate", "leaf"),
 }
 #: owed papers whose methods are not built yet
 TO_COME = {
