@@ -36,9 +36,15 @@ from .plain import Lost as Lost
 from .plain import Reply as Reply
 from .plain import Task as Task
 from .pooling import Aggregate as Aggregate
+from .pooling import Anarchic as Anarchic
 from .pooling import Book as Book
+from .pooling import Buffered as Buffered
+from .pooling import FedFix as FedFix
+from .pooling import Hinge as Hinge
+from .pooling import Polynomial as Polynomial
 from .pooling import Pool as Pool
 from .pooling import ServerOptimizer as ServerOptimizer
+from .pooling import Staleness as Staleness
 from .report import OverClients as OverClients
 from .report import accuracy as accuracy
 from .report import history_picture as history_picture

@@ -47,6 +47,7 @@ class Reply:
         weight: how much the client counts: its examples.
         extra: what each term of the objective sends back, by the term's key.
         metrics: numbers about the local training: "loss", "steps", ...
+        number: of the task, where the client knows it; clients that are asked several times in a round are told apart by it.
     """
 
     client: str
@@ -55,6 +56,7 @@ class Reply:
     weight: float = 1.0
     extra: dict[str, Tensors] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    number: int | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from .strategy import Strategy
 _KINDS = {"reply": Reply, "refusal": Refusal, "book": Book, "task": Task}
 #: "_name" is saved as "name"
 _KEPT = (
-    *("weights", "pooling", "shared", "book", "number", "out", "history", "known"),
+    *("weights", "pooling", "shared", "book", "number", "out", "numbers", "history", "known"),
     *("held", "alone", "told", "refusals", "_waiting", "_taken", "bytes_up", "bytes_down"),
 )
 

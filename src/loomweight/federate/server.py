@@ -1,7 +1,7 @@
 """The server: a state machine on plain data. It has no thread, no socket and no clock; engines, Flower and other homes drive it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -58,6 +58,7 @@ class Server:
         self.book = Book(0, self.clients)
         self.number = 0
         self.out: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
         self.history: list[Plain] = []
         self.known: dict[str, dict[str, float]] = {}
         self._clear()
@@ -72,14 +73,21 @@ class Server:
         """The tensors that travel."""
         return {name: tensor for name, tensor in self.weights.items() if self.how[name] in TRAVELS}
 
-    def tasks(self, now: float = 0.0) -> list[Task]:
-        """New tasks: those of a round at its start; where clients are asked one by one, whatever is due now."""
+    def tasks(self, now: float = 0.0, there: Collection[str] | None = None) -> list[Task]:
+        """New tasks: those of a round at its start; where clients are asked one by one, whatever is due now.
+
+        Whoever is lost or refused in a round is not asked again before it ends.
+
+        Args:
+            now: the time.
+            there: the clients that can be asked now; None is all.
+        """
         aggregate, first = self.strategy.pooling, not self.book.asked
-        if first:
+        if first and not (aggregate.continuous and self.history):
             self.book.opened = now
-        elif not aggregate.continuous:
+        elif not first and (aggregate.waits or not aggregate.continuous):
             return []
-        chosen = self._chosen()
+        chosen = self._chosen(there)
         self._version = self._version or (self.travelling, {key: dict(shared) for key, shared in self.shared.items()})
         made = [self._task(client) for client in chosen]
         self.book.asked.extend(task.client for task in made)
@@ -100,12 +108,12 @@ class Server:
             return self._note(found)
         client = reply.client
         if isinstance(reply, Lost):
-            del self.out[client]
+            self._back(client)
             self.book.lost[client] = reply.why
             return self._note(Refusal(client, reply.why, reply.words or "it does not answer"))
         self.bytes_up += traffic(reply)
         found, whole = self._looked_at(reply)
-        del self.out[client]
+        self._back(client)
         if found:
             self.book.refused[client] = found.code
             self._note(found)
@@ -114,7 +122,7 @@ class Server:
         else:
             self.book.answered.append(client)
             self.known[client] = dict(reply.metrics)
-            self._waiting[client] = whole
+            self._waiting.append(whole)
         self._take()
         return found
 
@@ -122,7 +130,17 @@ class Server:
         """Whether the round may end now."""
         self.book.now = now
         closes = self.closes
-        return bool(self.book.asked) and (self.strategy.pooling.ready(self.book) or (closes is not None and now >= closes))
+        return self.enough or (self._begun and closes is not None and now >= closes)
+
+    @property
+    def enough(self) -> bool:
+        """Whether the round may end whatever the time is, since the aggregate has what it waits for."""
+        return self._begun and self.strategy.pooling.ready(self.book)
+
+    @property
+    def _begun(self) -> bool:
+        """A round in which everybody is still busy with tasks of earlier ones has begun too."""
+        return bool(self.book.asked) or self.strategy.pooling.continuous
 
     @property
     def closes(self) -> float | None:
@@ -139,11 +157,11 @@ class Server:
             NonFinite: the new weights hold NaN or Inf.
         """
         self.book.now = now
-        if not self.strategy.pooling.continuous:
-            for client in list(self.out):
-                self.push(Lost(client, self.round, "late", f"it had not answered by {now:g}"), now)
+        for client, number in list(self.out.items()):
+            if self._given_up(number):
+                self.push(Lost(client, number, "late", f"it had not answered by {now:g}"), now)
         self._take(everything=True)
-        before, skipped = self.weights, self._too_few()
+        before, skipped = self.weights, self._quiet or self._too_few()
         if not skipped:
             self.weights = self._pooled()
             self._terms(before)
@@ -158,15 +176,16 @@ class Server:
         self.alone: dict[str, list[Reply]] = {}
         self.told: list[Reply] = []
         self.refusals: list[Refusal] = []
-        self._waiting: dict[str, Reply] = {}
+        self._waiting: list[Reply] = []
         self._taken = self.bytes_up = self.bytes_down = 0
         self._version: tuple[Tensors, dict[str, Tensors]] | None = None
 
     def _of(self, *words: str) -> Tensors:
         return {name: tensor for name, tensor in self.weights.items() if self.how[name] in words}
 
-    def _chosen(self) -> list[str]:
-        idle = [client for client in self.clients if client not in self.out]
+    def _chosen(self, there: Collection[str] | None) -> list[str]:
+        away = {*self.out, *self.book.lost, *self.book.refused, *(self.book.answered if self.strategy.pooling.waits else ())}
+        idle = [client for client in self.clients if client not in away and (there is None or client in there)]
         draw = np.random.default_rng([self.seed, self.round, self.number])
         known = Known(self.known, self.travelling)
         chosen = list(dict.fromkeys(self.strategy.choose.choose_knowing(self.round, idle, draw, known))) if idle else []
@@ -183,8 +202,8 @@ class Server:
         shared = {**shared, TOLD: told} if told else shared
         seed = int.from_bytes(blake2b(repr((self.seed, self.number, client)).encode(), digest_size=7).digest())
         task = Task(client, self.round, weights, shared, aggregate.steps(self.pooling, client), seed, self.number)
+        self.out[client], self.numbers[client] = self.round, self.number
         self.number += 1
-        self.out[client] = self.round
         self.bytes_down += traffic(task)
         return task
 
@@ -195,9 +214,24 @@ class Server:
             return Refusal(str(client), "unknown", "no client is called so")
         if client not in self.out:
             return Refusal(client, "duplicate" if client in (*self.book.answered, *self.book.refused) else "old-round", words)
-        if reply.round != self.out[client]:
+        number = getattr(reply, "number", None)
+        if reply.round != self.out[client] or number not in (None, self.numbers[client]):
             return Refusal(client, "old-round", words)
         return None
+
+    def _back(self, client: str) -> None:
+        del self.out[client], self.numbers[client]
+
+    def _given_up(self, number: int) -> bool:
+        """Whether an answer to a task of this round would not count after the round that is open."""
+        stale = self.strategy.guard.stale
+        return not self.strategy.pooling.continuous or (stale is not None and self.round + 1 - number > stale)
+
+    @property
+    def _quiet(self) -> bool:
+        """Nobody has answered, which is nothing to stop for where those who are busy may answer later."""
+        book = self.book
+        return self.strategy.pooling.continuous and not self.told and bool(self.out or not (book.refused or book.lost))
 
     def _looked_at(self, reply: Reply) -> tuple[Refusal | None, Reply]:
         guard, like = self.strategy.guard, self.travelling
@@ -234,20 +268,23 @@ class Server:
 
     def _take(self, *, everything: bool = False) -> None:
         """Hand what has come to the aggregate, in the order of the tasks; what came early waits."""
-        if self.strategy.guard.largest_share < 1 and not everything:
+        share = self.strategy.guard.largest_share
+        if share < 1 and not everything:
             return
+        waiting = capped(self._waiting, share) if share < 1 else self._waiting
+        self._waiting = []
         if self.strategy.pooling.continuous:
-            for client in list(self._waiting):
-                self._add(self._waiting.pop(client))
+            for reply in waiting:
+                self._add(replace(reply, metrics={**reply.metrics, "behind": float(self.round - reply.round)}))
             return
-        if everything and self.strategy.guard.largest_share < 1:
-            self._waiting = capped(self._waiting, self.strategy.guard.largest_share)
+        early = {reply.client: reply for reply in waiting}
         asked, known = self.book.asked, {*self.book.answered, *self.book.refused, *self.book.lost}
         while self._taken < len(asked) and asked[self._taken] in known:
             client = asked[self._taken]
             self._taken += 1
-            if client in self._waiting:
-                self._add(self._waiting.pop(client))
+            if client in early:
+                self._add(early.pop(client))
+        self._waiting = list(early.values())
 
     def _add(self, reply: Reply) -> None:
         pooled = {name: tensor for name, tensor in reply.update.items() if self.how[name] == "pool"}
@@ -303,6 +340,7 @@ class Server:
             "round": self.round,
             "asked": len(self.book.asked),
             "pooled": len(self.told),
+            "weight": sum(reply.weight for reply in self.told),
             "refused": codes,
             "who": named,
             "skipped": skipped,

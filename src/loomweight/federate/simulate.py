@@ -20,7 +20,7 @@ from .federation import Federation
 from .folder import Folder
 from .memories import Memories
 from .messages.message import opened
-from .plain import Lost, Plain, Reply, Task
+from .plain import Lost, Plain, Reply, Task, Tensors
 from .saved import plain, resumed, state_of_server, whole
 from .server import Server
 from .strategy import Strategy
@@ -102,28 +102,34 @@ class _Run:
         else:
             self.server, self.flying = Server(state, strategy, list(clients), world.seed, frozen), []
         self.memories = Memories(home.clients if home else None, saved["files"] if saved else None)
-        self._pending: dict[int, Iterator[tuple[Reply | Lost, Plain]]] = {}
+        self.seen: dict[str, Tensors] = saved["seen"] if saved else {}
+        self._pending: dict[int, Iterator[tuple[int, tuple[Reply | Lost, Plain]]]] = {}
 
     def round(self) -> None:
         """One round of the server."""
-        server, ended = self.server, self.server.round + 1
+        server = self.server
         self._dispatch()
-        while server.round < ended:
-            closes = server.closes
-            if server.ready(self.now) or (not self.flying and closes is None) or (closes is not None and (not self.flying or self.flying[0][0] > closes)):
-                self.now = max(self.now, closes) if closes is not None and not server.ready(self.now) else self.now
-                server.close(self.now)
-                break
+        while not server.enough and self._lands_in_time:
             self._land()
-            self._dispatch()
-        if not self.strategy.pooling.continuous:
-            self.flying.clear()
-            self._pending.clear()
+            if not server.enough:
+                self._dispatch()
+        if not server.enough and server.closes is not None:
+            self.now = max(self.now, server.closes)
+        server.close(self.now)
+        self.flying = [item for item in self.flying if server.out.get(item[2].client) == item[2].round]
+        heapq.heapify(self.flying)
+        self._pending = {number: self._pending[number] for _, number, _ in self.flying if number in self._pending}
         self.crew.forget()
+
+    @property
+    def _lands_in_time(self) -> bool:
+        """Whether an answer comes before the round ends in any case, or just then."""
+        closes = self.server.closes
+        return bool(self.flying) and (closes is None or self.flying[0][0] <= closes)
 
     def _dispatch(self) -> None:
         present = self._present()
-        for task in self.server.tasks(self.now):
+        for task in self.server.tasks(self.now, present if self.strategy.pooling.continuous else None):
             steps = self._steps(task)
             time = self.now + (self.world.speeds.duration(task.client, task.number, steps) if self.world.speeds else 0.0)
             fault = self.world.faults.get(task.client)
@@ -146,7 +152,9 @@ class _Run:
         self.now = max(self.now, time)
         if number not in self._pending:
             self._start([(time, number, task), *self.flying])
-        reply, memory = next(self._pending.pop(number))
+        reply, memory = self._result(number)
+        if self.strategy.pooling.continuous:
+            reply = self._watched(task, reply, memory)
         fault = self.world.faults.get(task.client)
         if self.world.speeds and self.world.speeds.fails(task.client, number):
             reply = Lost(task.client, task.round, "died", "it dropped out")
@@ -160,8 +168,29 @@ class _Run:
         """Work that is not begun yet, in the order in which it will end."""
         fresh = sorted((item for item in flying if item[1] not in self._pending and item[0] < float("inf")), key=lambda item: item[:2])
         tasks = [task for _, _, task in fresh]
-        replies = self._forged(tasks) if any(task.client in self.world.attackers for task in tasks) else self.crew.work(tasks, self.memories.get)
-        self._pending.update({number: replies for _, number, _ in fresh})
+        hostile = not self.strategy.pooling.continuous and any(task.client in self.world.attackers for task in tasks)
+        replies = self._forged(tasks) if hostile else self.crew.work(tasks, self.memories.get)
+        numbered = zip([task.number for task in tasks], replies, strict=True)
+        self._pending.update({number: numbered for _, number, _ in fresh})
+
+    def _result(self, number: int) -> tuple[Reply | Lost, Plain]:
+        """Results come in the order of landing; those of tasks that were given up in between are passed over."""
+        return next(result for found, result in self._pending.pop(number) if found == number)
+
+    def _watched(self, task: Task, reply: Reply | Lost, memory: Plain) -> Reply | Lost:
+        """Where clients answer one by one, attackers see what each honest client has sent last."""
+        if not self.world.attackers or not isinstance(reply, Reply):
+            return reply
+        if task.client in self.world.attackers:
+            return self._hostile(task, reply, memory, list(self.seen.values()))
+        self.seen[task.client] = opened(self.strategy.parts, reply.update, self.server.travelling)
+        return reply
+
+    def _hostile(self, task: Task, reply: Reply, memory: Plain, honest: list[Tensors]) -> Reply:
+        attack = self.world.attackers[task.client]
+        if honest or not attack.sees:
+            reply = attack.forge(reply, honest, np.random.default_rng([self.world.seed, task.number, 1]))
+        return self._packed(reply, task, memory)
 
     def _forged(self, tasks: list[Task]) -> Iterator[tuple[Reply | Lost, Plain]]:
         """Attackers see what the honest clients among them send, so all of it is made first."""
@@ -173,11 +202,7 @@ class _Run:
             if isinstance(reply, Reply) and task.client not in self.world.attackers
         ]
         for task, (reply, memory) in zip(tasks, results, strict=True):
-            attack = self.world.attackers.get(task.client)
-            if attack and isinstance(reply, Reply):
-                draw = np.random.default_rng([self.world.seed, task.number, 1])
-                reply = self._packed(attack.forge(reply, honest, draw), task, memory)
-            yield reply, memory
+            yield self._hostile(task, reply, memory, honest) if task.client in self.world.attackers and isinstance(reply, Reply) else reply, memory
 
     def _packed(self, reply: Reply, task: Task, memory: Plain) -> Reply:
         """A forged update goes through the message as an honest one does, as far as it can."""
@@ -210,7 +235,7 @@ class _Run:
             flying = [
                 [time, number, plain(replace(task, weights={}, shared={})), str(id(task.weights)), str(id(task.shared))] for time, number, task in self.flying
             ]
-            state = {"server": state_of_server(self.server), "now": self.now, "files": files, "versions": versions, "flying": flying}
+            state = {"server": state_of_server(self.server), "now": self.now, "seen": self.seen, "files": files, "versions": versions, "flying": flying}
             self.home.save(state, self.strategy, list(self.server.clients), self.world.seed)
             self.memories.sweep()
 

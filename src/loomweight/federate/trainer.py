@@ -101,7 +101,7 @@ class Trainer:
         if local:
             work.memory["local"] = local
         metrics = {"steps": float(work.step), "loss": _mean(work.losses)}
-        return Reply(task.client, task.round, packed, float(len(work.data[0])), extra, metrics)
+        return Reply(task.client, task.round, packed, float(len(work.data[0])), extra, metrics, task.number)
 
     def _tell(self, work: Work, packed: Tensors, terms: Sequence[Term], parts: Sequence[Message]) -> None:
         """Only terms that ask for it are told what the server will see."""

@@ -45,8 +45,10 @@ class Aggregate(ABC):
 
     #: replies may lack names
     partial: ClassVar[bool] = False
-    #: a client that has answered is asked again at once, with the weights of that moment
+    #: tasks outlive the round; a client that has answered is asked again at once, with the weights of that moment
     continuous: ClassVar[bool] = False
+    #: where continuous: tasks are given out at the start of a round only, so a client that has answered waits for its end
+    waits: ClassVar[bool] = False
     #: only sums of updates are looked at: what secure aggregation needs
     sums: ClassVar[bool] = False
     #: how far a round goes along the pooled update
@@ -58,6 +60,8 @@ class Aggregate(ABC):
 
     def add(self, held: Plain, reply: Reply, weights: Tensors) -> None:
         """Take in a reply that counts; replies come in the order of the tasks, or of their arrival where `continuous`.
+
+        Where `continuous`, `reply.metrics["behind"]` says how many rounds have ended since its task was given out.
 
         By default it is kept. An aggregate that needs no more than a sum adds it here, and memory stays at one model.
         """
