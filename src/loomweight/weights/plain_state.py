@@ -1,4 +1,7 @@
-"""A state of plain data and tensors in one safetensors file: tensors as tensors, numbers and words in the header. Nothing in it can run code."""
+"""A state of plain data and tensors in one safetensors file, or in bytes of that form: tensors as tensors, numbers and words in the header.
+
+Nothing in it can run code.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -49,6 +52,40 @@ def load_plain_state(path: str | Path, key: str) -> Any:
     if key not in words:
         raise BrokenFile(f"{path}: no state of {_a(key)}; it lacks {key!r} in its header. Weights alone are read by load().")
     return _whole(json.loads(words[key]), lambda name: weights[name].clone())
+
+
+def packed_state(state: Mapping[str, Any], key: str) -> bytes:
+    """The same in memory, to be sent: `opened_state` gives every bit back.
+
+    Raises:
+        BadParameter: the state holds something else than numbers, words, None, tensors, and lists and dicts of these.
+
+    >>> opened_state(packed_state({"w": torch.tensor([1.5]), "n": 2}, "doc"), "doc")
+    {'w': tensor([1.5000]), 'n': 2}
+    """
+    from safetensors.torch import save as safetensors_bytes
+
+    tensors: dict[str, Tensor] = {}
+    words = json.dumps(_plain(state, "", tensors))
+    return safetensors_bytes({name: tensor.cpu().clone().contiguous() for name, tensor in tensors.items()}, {key: words})
+
+
+def opened_state(data: bytes, key: str) -> Any:
+    """The state of these bytes; keys of dicts are words, tuples are lists.
+
+    Raises:
+        BrokenFile: they are something else.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as safetensors_tensors
+
+    try:
+        length = int.from_bytes(data[:8], "little")
+        words = json.loads(data[8 : 8 + length])["__metadata__"][key]
+        tensors = safetensors_tensors(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BrokenFile(f"{len(data)} bytes that came as the state of {_a(key)} are none: {type(error).__name__}.") from error
+    return _whole(json.loads(words), lambda name: tensors[name])
 
 
 def _a(word: str) -> str:
