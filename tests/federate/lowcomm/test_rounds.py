@@ -376,7 +376,7 @@ def test_what_cannot_work_is_refused() -> None:
         LocalSGD(model, inner, 2, alone, exchange=Exchange(fragments=3))
     with pytest.raises(BadParameter, match="finite and at least 0"):
         Exchange(weight=float("nan"))
-    with pytest.raises((BadParameter, TypeError), match="'?raise'?, '?drop'?,? or '?mask'?"):  # under pytest the annotation is checked first
+    with pytest.raises((BadParameter, TypeError), match=r"'?raise'?, '?drop'?,? or '?mask'?"):  # under pytest the annotation is checked first
         Exchange(nonfinite="skip")  # type: ignore[arg-type]
     with pytest.raises(BadParameter, match="another number of fragments"):
         DiLoCo(model, inner, 2, alone).load_state_dict(DiLoCo(model, inner, 2, alone, exchange=Exchange(fragments=2)).state_dict())
