@@ -1,7 +1,7 @@
 """Checks that several processes of torch.distributed run together: each process runs every check and tells the outcome of each in a file.
 
-A module of checks is a file whose functions `check_...` are the checks. After its imports it says `RANK, FOLDER = here()`, where one process becomes several, so
-that torch is imported once; it ends in `if __name__ == "__main__": told(globals())`. Its test starts it once with `outcomes(module, folder)`.
+A module of checks is a file whose functions `check_...` are the checks. After its imports it says `RANK, FOLDER = here()`, where one process becomes
+several, so that torch is imported once; it ends in `if __name__ == "__main__": told(globals())`. Its test starts it once with `outcomes(module, folder)`.
 """
 
 import ast

@@ -75,6 +75,10 @@ METHODS = {
     "Mutation is all you need": ("search", "local_mutation"),
     "When Do Curricula Work in Federated Learning?": ("federate", "by_loss"),
     "LEAF: A Benchmark for Federated Settings": ("federate", "leaf"),
+    "DiLoCo: Distributed Low-Communication Training of Language Models": ("federate", "di_lo_co"),
+    "Asynchronous Local-SGD Training for Language Modeling": ("federate", "delayed_nesterov"),
+    "Distributed Deep Learning in Open Collaborations": ("federate", "target_batch"),
+    "Just One Byte (per gradient): A Note on Low-Bandwidth Decentralized Language Model Finetuning Using Shared Randomness": ("federate", "one_byte"),
 }
 #: owed papers whose methods are not built yet
 TO_COME = {

@@ -1,5 +1,6 @@
 """LocalSGD and DiLoCo on several workers: the papers' formulas, buffers, bad workers, parts, states, bytes."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 from torch.distributed import HashStore, ProcessGroupGloo
 
 from loomweight.errors import BadParameter, NonFinite, TooFewSets, WorkerDied
+from loomweight.federate import Message
 from loomweight.federate.lowcomm import DiLoCo, Exchange, Group, LocalSGD
 from loomweight.rules import CenteredClip, GeometricMedian, Krum, Mean, Median, TrimmedMean
 
@@ -294,9 +296,52 @@ def test_bytes_are_those_of_the_ring() -> None:
 
         return grouped(4, body)
 
-    size, row = 4 * sum(p.numel() for p in plain().parameters()), 3 * 8 * 5
+    size, row = 4 * sum(p.numel() for p in plain().parameters()), 3 * 8 * 6
     assert sent(Mean()) == [(1.5 * size + row, 1.5 * size + row)] * 4
     assert sent(Median()) == [(3 * size + row, 3 * size + row)] * 4
+
+
+@dataclass(frozen=True)
+class Bytes(Message):
+    """int8 and a scale; with `ragged` a byte more for each name that starts with 3 and is not zero."""
+
+    ragged: bool = False
+
+    def pack(self, update, work):
+        scales = {name: tensor.abs().max().reshape(1) / 127 + 1e-30 for name, tensor in update.items()}
+        codes = {name: (tensor / scales[name]).round().to(torch.int8) for name, tensor in update.items()}
+        more = {"more": torch.zeros(int(update["0.weight"].abs().sum() > 0), dtype=torch.int8)} if self.ragged else {}
+        return {**{f"scale {name}": scale for name, scale in scales.items()}, **{f"code {name}": code for name, code in codes.items()}, **more}
+
+    def open(self, packed, like):
+        return {name: packed[f"code {name}"].float() * packed[f"scale {name}"] for name in like}
+
+
+@pytest.mark.parametrize("rule", [Mean(), Median()], ids=["mean", "median"])
+def test_a_form_of_messages_makes_them_shorter_and_hides_no_nan(rule) -> None:
+    def make(message):
+        return lambda model, inner, group: LocalSGD(model, inner, 2, group, rule, Exchange("drop", message=message))
+
+    whole = run(make(None), steps=2, model=plain)
+    short = run(make(Bytes()), steps=2, model=plain, workers=3)
+    assert all(same(weights, short[0][0]) for weights, _ in short)
+    for name, tensor in short[0][0].items():
+        torch.testing.assert_close(tensor, whole[0][0][name], rtol=0, atol=2e-3)  # 1/127 of a step, in each of two
+    sick = run(make(Bytes()), steps=2, model=plain, spoil=lambda rank, step, model: poisoned(rank, step, nn.ModuleDict({"3": model[2]})))
+    assert sick[0][1].dropped == [{"round": 0, "worker": "1", "tensor": "2.weight"}] and all(tensor.isfinite().all() for tensor in sick[1][0].values())
+
+
+def test_messages_of_other_lengths_and_masks_are_refused() -> None:
+    def body(rank, group):
+        model = plain()
+        local = LocalSGD(model, SGD(model.parameters()), 1, group, exchange=Exchange(message=Bytes(ragged=True)))
+        model[0].weight.data += rank
+        with pytest.raises(BadParameter, match=r"messages of different lengths, in bytes 36 of worker 0, 37 of worker 1"):
+            local.step()
+
+    grouped(2, body)
+    with pytest.raises(BadParameter, match="would hide which entries are to be masked"):
+        Exchange("mask", message=Bytes())
 
 
 def test_half_precision_is_agreed_on_in_float32() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.distributed import HashStore
 
 from loomweight.errors import BadParameter, NonFinite, TooFewSets
-from loomweight.federate.lowcomm import InParts, Members, TargetBatch, partition
+from loomweight.federate.lowcomm import InParts, Members, TargetBatch, bandwidth_shares
 from loomweight.federate.lowcomm.line import Line, Traffic
 
 from .workers import batch, grouped, net, plain, same, state, together
@@ -34,7 +34,7 @@ def alone(steps, micro):
 def test_it_is_training_with_one_large_batch(parts) -> None:
     """Peers with micro-batches of 4, 7 and 1 samples, two to four of them a step: 3 x 4 + 2 x 7 + 4 x 1 = 30 samples."""
     micro, store, together_ = [3, 2, 4], HashStore(), threading.Barrier(3)
-    shares = partition([1.0, 2.0, 8.0], [1.0, 2.0, 8.0])
+    shares = bandwidth_shares([1.0, 2.0, 8.0], [1.0, 2.0, 8.0])
 
     class InStep:
         """A store that tells a peer's last number of a step when everyone's has come."""
@@ -171,7 +171,7 @@ def moved(shares, contributes, i):
 )
 def test_no_other_shares_are_faster(bandwidth, contributes) -> None:
     """Against all shares on a grid, with traffic counted message by message."""
-    found = partition(bandwidth, bandwidth, contributes)
+    found = bandwidth_shares(bandwidth, bandwidth, contributes)
 
     def time_of(shares):
         return max(moved(shares, contributes, i) / bandwidth[i] for i in range(len(bandwidth)))
@@ -183,25 +183,25 @@ def test_no_other_shares_are_faster(bandwidth, contributes) -> None:
 
 
 def test_all_reduce_and_parameter_server_are_special_cases() -> None:
-    assert partition([3.0] * 5, [3.0] * 5).shares == pytest.approx([0.2] * 5)
-    assert partition([3.0] * 2, [3.0] * 2).shares == pytest.approx([0.5] * 2)
-    server = partition([1.0] * 4 + [100.0], [1.0] * 4 + [100.0], [True] * 4 + [False])
+    assert bandwidth_shares([3.0] * 5, [3.0] * 5).shares == pytest.approx([0.2] * 5)
+    assert bandwidth_shares([3.0] * 2, [3.0] * 2).shares == pytest.approx([0.5] * 2)
+    server = bandwidth_shares([1.0] * 4 + [100.0], [1.0] * 4 + [100.0], [True] * 4 + [False])
     assert server.shares == pytest.approx([0, 0, 0, 0, 1]) and server.time == pytest.approx(1)
-    assert partition([1.0] * 3, [1.0] * 3, serves=[False, True, True]).shares == pytest.approx([0, 0.5, 0.5])
-    slow_up = partition([1.0, 4.0, 4.0, 4.0], [4.0] * 4).shares
+    assert bandwidth_shares([1.0] * 3, [1.0] * 3, serves=[False, True, True]).shares == pytest.approx([0, 0.5, 0.5])
+    slow_up = bandwidth_shares([1.0, 4.0, 4.0, 4.0], [4.0] * 4).shares
     assert slow_up[0] < slow_up[1] == pytest.approx(slow_up[2])
 
 
 def test_partitions_that_make_no_sense_are_refused() -> None:
     with pytest.raises(BadParameter, match="bandwidths are positive"):
-        partition([1.0, 0.0], [1.0, 1.0])
+        bandwidth_shares([1.0, 0.0], [1.0, 1.0])
     for settings in ({"contributes": [False, False]}, {"serves": [False, False]}, {"serves": [True]}):
         with pytest.raises(BadParameter, match="one entry a peer, and somebody contributes and serves"):
-            partition([1.0, 1.0], [1.0, 1.0], **settings)
+            bandwidth_shares([1.0, 1.0], [1.0, 1.0], **settings)
 
 
 def test_sums_in_parts_are_sums_and_cost_what_the_program_says() -> None:
-    found_shares = partition([1.0, 2.0, 4.0, 9.0], [1.0, 2.0, 4.0, 9.0], [True, True, True, False])
+    found_shares = bandwidth_shares([1.0, 2.0, 4.0, 9.0], [1.0, 2.0, 4.0, 9.0], [True, True, True, False])
     values = [torch.arange(1000.0) * (rank + 1) for rank in range(4)]
 
     def body(rank, group):
@@ -209,8 +209,8 @@ def test_sums_in_parts_are_sums_and_cost_what_the_program_says() -> None:
         line = Line(group, tuple("abcd"), traffic)
         mine = values[rank].clone()
         InParts(found_shares, [True, True, True, False])(line, mine)
-        with pytest.raises(BadParameter, match="the partition is for 2 processes, the group has 4"):
-            InParts(partition([1.0, 1.0], [1.0, 1.0]))(line, mine)
+        with pytest.raises(BadParameter, match="the shares are for 2 processes, the group has 4"):
+            InParts(bandwidth_shares([1.0, 1.0], [1.0, 1.0]))(line, mine)
         return mine, traffic
 
     for rank, (total, traffic) in enumerate(grouped(4, body)):

@@ -2,6 +2,8 @@
 
 from .async_local_sgd import Arrival as Arrival
 from .async_local_sgd import AsyncLocalSGD as AsyncLocalSGD
+from .bandwidth_shares import Shares as Shares
+from .bandwidth_shares import bandwidth_shares as bandwidth_shares
 from .delayed_nesterov import DelayedNesterov as DelayedNesterov
 from .diloco import DiLoCo as DiLoCo
 from .exchange import Exchange as Exchange
@@ -10,8 +12,6 @@ from .local_sgd import LocalSGD as LocalSGD
 from .local_steps import local_steps as local_steps
 from .members import Members as Members
 from .one_byte_training import OneByte as OneByte
-from .partition import Partition as Partition
-from .partition import partition as partition
 from .peers import Group as Group
 from .peers import Peers as Peers
 from .rounds import Rounds as Rounds

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,21 +11,10 @@ from ...errors import BadParameter, NonFinite, TooFewSets
 from ...rules import Mean, Rule, combine
 from ...rules.sets import Nonfinite
 from ...weights import Weights
+from ..messages import Message
+from ..plain import Tensors
 from .bucket import Bucket
 from .line import Line
-
-
-@runtime_checkable
-class Codec(Protocol):
-    """A message form: what is sent in place of the update. Equal shapes must give equally many bytes."""
-
-    def pack(self, update: dict[str, Tensor], work: Any) -> dict[str, Tensor]:
-        """The tensors to be sent."""
-        ...
-
-    def open(self, packed: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The update again, as far as it can be told."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -36,19 +24,20 @@ class Exchange:
     Args:
         nonfinite: as `combine`'s: "raise" on every worker, "drop" the worker (counted against the rule's f), or "mask" the entry.
         weight: of this worker in the pool; finite and at least 0. All 1: no weights are used.
-        codec: the form of messages; None sends updates as they are. Messages of a `loomweight.federate.messages` that need no memory are codecs.
+        message: the form in which updates are sent, of `loomweight.federate.messages`; None sends them as they are. It may not ask for a client's memory or
+            draw numbers, and what it packs has to be equally long on all workers.
         fragments: cut the model into so many parts, which are synchronised one after the other, `every / fragments` steps apart.
 
     Raises:
         BadParameter: a value out of range.
 
     >>> Exchange(nonfinite="drop", fragments=4)
-    Exchange(nonfinite='drop', weight=1.0, codec=None, fragments=4)
+    Exchange(nonfinite='drop', weight=1.0, message=None, fragments=4)
     """
 
     nonfinite: Nonfinite = "raise"
     weight: float = 1.0
-    codec: Codec | None = None
+    message: Message | None = None
     fragments: int = 1
 
     def __post_init__(self) -> None:
@@ -56,6 +45,8 @@ class Exchange:
             raise BadParameter(f"nonfinite must be raise, drop or mask, found {self.nonfinite!r}.")
         if not (isfinite(self.weight) and self.weight >= 0 and self.fragments >= 1):
             raise BadParameter(f"a weight is finite and at least 0, fragments at least 1; found weight={self.weight}, fragments={self.fragments}.")
+        if self.nonfinite == "mask" and self.message is not None:
+            raise BadParameter(f"{self.message} would hide which entries are to be masked; use nonfinite='drop' or 'raise' with a message.")
 
 
 #: updates as they are, NaN refused
@@ -73,16 +64,17 @@ class Row:
     bad: int
     waiting: float
     counts: list[int] = field(default_factory=list)
+    size: int = 0
 
     def numbers(self) -> list[float]:
         """To be sent."""
-        return [self.rounds, self.part, self.weight, self.bad, self.waiting, *self.counts]
+        return [self.rounds, self.part, self.weight, self.bad, self.waiting, self.size, *self.counts]
 
     @classmethod
     def of(cls, numbers: list[float]) -> "Row":
         """From what was sent."""
-        rounds, part, weight, bad, waiting, *counts = numbers
-        return cls(int(rounds), int(part), weight, int(bad), waiting, [int(count) for count in counts])
+        rounds, part, weight, bad, waiting, size, *counts = numbers
+        return cls(int(rounds), int(part), weight, int(bad), waiting, [int(count) for count in counts], int(size))
 
 
 @dataclass
@@ -92,14 +84,14 @@ class Gathered:
     names: tuple[str, ...]
     rows: list[Row]
     total: Bucket | None = None
-    messages: list[dict[str, Tensor]] | None = None
+    messages: list[Tensors] | None = None
 
 
 @dataclass(frozen=True)
 class Pooled:
     """The update of all, and who is not in it: the worker, and its first tensor with NaN or Inf."""
 
-    update: dict[str, Tensor]
+    update: Tensors
     dropped: dict[str, str]
 
 
@@ -108,20 +100,25 @@ class Pool:
 
     def __init__(self, rule: Rule, exchange: Exchange) -> None:
         self.rule, self.exchange = rule, exchange
-        self.summed = type(rule) is Mean and rule.weights is None and exchange.nonfinite != "mask" and exchange.codec is None
+        self.summed = type(rule) is Mean and rule.weights is None and exchange.nonfinite != "mask" and exchange.message is None
 
     def gather(self, line: Line, update: Bucket, row: Row) -> Gathered:
         """The collectives; nothing is judged yet."""
+        packed = {} if self.summed else self._packed(update.views, row)
+        row.size = sum(tensor.nbytes for tensor in packed.values())
         found = Gathered(line.names, [Row.of(numbers) for numbers in line.rows(row.numbers())])
         if differ := [name for name, other in zip(line.names, found.rows, strict=True) if (other.rounds, other.part) != (row.rounds, row.part)]:
             raise BadParameter(f"worker {differ[0]} ends another round than worker {line.names[line.rank]}; all have to call step() equally often.")
         if self.exchange.nonfinite == "raise" and any(other.bad >= 0 for other in found.rows):
             return found
+        if len({other.size for other in found.rows}) > 1:
+            sizes = ", ".join(f"{other.size} of worker {name}" for name, other in zip(line.names, found.rows, strict=True))
+            raise BadParameter(f"{self.exchange.message} packs updates into messages of different lengths, in bytes {sizes}; use one of a fixed length.")
         if self.summed:
             self._sum(line, update, row, found.rows)
             found.total = update
         else:
-            found.messages = self._messages(line, update.views)
+            found.messages = self._messages(line, packed, update.views)
         return found
 
     def pool(self, found: Gathered, update: Bucket) -> Pooled:
@@ -156,20 +153,31 @@ class Pool:
             line.sum(flat)
             flat.div_(sum(weights) or 1.0)
 
-    def _messages(self, line: Line, update: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-        packed = self.exchange.codec.pack(update, None) if self.exchange.codec else update
+    def _packed(self, update: Tensors, row: Row) -> Tensors:
+        """A form of messages is never given NaN, which it might hide: the row says that it is there."""
+        if self.exchange.message is None:
+            return update
+        sound = update if row.bad < 0 else {name: torch.zeros_like(tensor) for name, tensor in update.items()}
+        return self.exchange.message.pack(sound, None)  # type: ignore[arg-type]  # as `Exchange` says, it asks for no client
+
+    def _messages(self, line: Line, packed: Tensors, update: Tensors) -> list[Tensors]:
         pieces = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in packed.values()]
         return [self._opened(data, packed, update) for data in line.gather(torch.cat(pieces))]
 
-    def _opened(self, data: Tensor, packed: Mapping[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _opened(self, data: Tensor, packed: Mapping[str, Tensor], like: Tensors) -> Tensors:
         pieces = data.split([tensor.nbytes for tensor in packed.values()])
         got = {n: piece.clone().view(t.dtype).view(t.shape) for (n, t), piece in zip(packed.items(), pieces, strict=True)}
-        return self.exchange.codec.open(got, like) if self.exchange.codec else got
+        return self.exchange.message.open(got, like) if self.exchange.message else got
 
-    def _combined(self, found: Gathered, messages: list[dict[str, Tensor]], update: Bucket) -> Pooled:
+    def _combined(self, found: Gathered, messages: list[Tensors], update: Bucket) -> Pooled:
         kept = [i for i, row in enumerate(found.rows) if row.weight > 0]
         names = [found.names[i] for i in kept]
         weights = [found.rows[i].weight for i in kept]
+        if self.exchange.nonfinite == "drop":
+            for row, opened in zip(found.rows, messages, strict=True):
+                if row.bad >= 0:  # what its message lost is said again, so that `combine` counts it against f
+                    name = list(update.views)[row.bad]
+                    opened[name] = torch.full_like(update.views[name], torch.nan)
         sets = [Weights.of(messages[i], label=f"worker {found.names[i]}") for i in kept]
         dropped: dict[str, str] = {}
         rule = self._weighted(weights) if len(set(weights)) > 1 else self.rule

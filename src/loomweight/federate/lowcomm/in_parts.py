@@ -1,4 +1,7 @@
-"""A vector averaged in parts: each part is sent to one process, reduced there, and sent back."""
+"""A vector averaged in parts: each part is sent to one process, reduced there, and sent back.
+
+Paper: Distributed Deep Learning in Open Collaborations (2021, https://arxiv.org/abs/2106.10207), section 3.2.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ...errors import BadParameter
+from .bandwidth_shares import Shares
 from .line import Line
-from .partition import Partition
 
 #: replaces a flat tensor by the sum of all, with the same bits in every process that contributes
 Reduce = Callable[[Line, Tensor], None]
@@ -18,34 +21,34 @@ Reduce = Callable[[Line, Tensor], None]
 class InParts:
     """A sum over processes in which process j reduces share j of the vector.
 
-    Part of: partition.
+    Part of: bandwidth_shares.
 
     Args:
-        partition: of `partition()`, in the order of ranks.
+        shares: of `bandwidth_shares()`, in the order of ranks.
         contributes: as given there; who does not gets no result, its tensor stays as it is.
 
     >>> from torch.distributed import HashStore, ProcessGroupGloo
     >>> from loomweight.federate.lowcomm.line import Traffic
     >>> line = Line(ProcessGroupGloo(HashStore(), 0, 1), ("alone",), Traffic())
     >>> x = torch.tensor([1.0, 2.0])
-    >>> InParts(Partition((1.0,), 1.0))(line, x)
+    >>> InParts(Shares((1.0,), 1.0))(line, x)
     >>> x
     tensor([1., 2.])
     """
 
-    partition: Partition
+    shares: Shares
     contributes: Sequence[bool] | None = None
 
     def __call__(self, line: Line, flat: Tensor) -> None:
         """Replace `flat` by the sum of all that contribute.
 
         Raises:
-            BadParameter: the partition is of another number of processes.
+            BadParameter: the shares are for another number of processes.
         """
-        if len(self.partition.shares) != line.world:
-            raise BadParameter(f"the partition is for {len(self.partition.shares)} processes, the group has {line.world}.")
+        if len(self.shares.shares) != line.world:
+            raise BadParameter(f"the shares are for {len(self.shares.shares)} processes, the group has {line.world}.")
         given = [True] * line.world if self.contributes is None else list(self.contributes)
-        sizes = self.partition.sizes(flat.numel())
+        sizes = self.shares.sizes(flat.numel())
         mine, mine_given = sizes[line.rank], given[line.rank]
         pieces = list(flat.split(sizes)) if mine_given else [flat[:0]] * line.world
         came = line.exchange(pieces, [mine if gives else 0 for gives in given])

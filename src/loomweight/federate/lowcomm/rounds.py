@@ -155,7 +155,7 @@ class Rounds:
         tensors = [(name, tuple(t.shape), str(t.dtype)) for part in self.parts for name, t in [*part.live.items(), *part.counts.items()]]
         exchange = self.pool.exchange
         kind: Callable[[Any], str] = lambda thing: type(thing).__name__  # noqa: E731
-        return repr((kind(self), tensors, self.every, self.pool.rule, exchange.nonfinite, exchange.codec, exchange.fragments))
+        return repr((kind(self), tensors, self.every, self.pool.rule, exchange.nonfinite, exchange.message, exchange.fragments))
 
 
 def healed(optimizer: torch.optim.Optimizer) -> None:

@@ -35,7 +35,7 @@ class TargetBatch:
         store: a store of torch.distributed that all peers reach.
         group: a process group, None for the default one, or `Members`.
         nonfinite: what NaN or Inf in a peer's gradient does: "raise" everywhere, or "drop" its part.
-        reduce: how the sum is made: `Line.sum`, or `InParts(partition(...))`, which knows bandwidths.
+        reduce: how the sum is made: `Line.sum`, or `InParts(bandwidth_shares(...))`, which knows bandwidths.
 
     Attributes:
         rounds: steps taken.

@@ -17,8 +17,11 @@ from ...errors import BadParameter
 
 
 @dataclass(frozen=True)
-class Partition:
-    """Shares of a vector that sum to 1, and the time to average one entry's worth of it in units of 1 / bandwidth."""
+class Shares:
+    """Shares of a vector that sum to 1, and the time to average one entry's worth of it in units of 1 / bandwidth.
+
+    Part of: bandwidth_shares.
+    """
 
     shares: tuple[float, ...]
     time: float
@@ -26,7 +29,7 @@ class Partition:
     def sizes(self, entries: int) -> list[int]:
         """Whole numbers of entries in these shares: rounded down, and the rest to the largest remainders.
 
-        >>> Partition((0.5, 0.25, 0.25), 1.0).sizes(7)
+        >>> Shares((0.5, 0.25, 0.25), 1.0).sizes(7)
         [3, 2, 2]
         """
         exact = [share * entries for share in self.shares]
@@ -37,7 +40,9 @@ class Partition:
         return sizes
 
 
-def partition(upload: Sequence[float], download: Sequence[float], contributes: Sequence[bool] | None = None, serves: Sequence[bool] | None = None) -> Partition:
+def bandwidth_shares(
+    upload: Sequence[float], download: Sequence[float], contributes: Sequence[bool] | None = None, serves: Sequence[bool] | None = None
+) -> Shares:
     """Shares x_i that minimise max_i max(up_i / u_i, down_i / d_i).
 
     A peer that contributes sends each other part to its reducer and gets it back, and reduces its own part for m - 1 others:
@@ -53,9 +58,9 @@ def partition(upload: Sequence[float], download: Sequence[float], contributes: S
     Raises:
         BadParameter: bandwidths are not positive, the lists differ in length, or nobody contributes or serves.
 
-    >>> partition([1.0, 1.0, 1.0], [1.0, 1.0, 1.0]).shares
+    >>> bandwidth_shares([1.0, 1.0, 1.0], [1.0, 1.0, 1.0]).shares
     (0.3333333333333333, 0.3333333333333333, 0.3333333333333333)
-    >>> partition([1.0, 1.0, 1.0, 90.0], [1.0, 1.0, 1.0, 90.0], contributes=[True, True, True, False]).shares
+    >>> bandwidth_shares([1.0, 1.0, 1.0, 90.0], [1.0, 1.0, 1.0, 90.0], contributes=[True, True, True, False]).shares
     (0.0, 0.0, 0.0, 1.0)
     """
     n = len(upload)
@@ -72,7 +77,7 @@ def partition(upload: Sequence[float], download: Sequence[float], contributes: S
     time = fastest[-1]
     even = _solved(np.eye(n), np.zeros(n), serves, upper=(time * (1 + 1e-9) * bandwidth - own, slope))
     shares = np.round(np.clip(even[:-1], 0, None), 6)  # the solver is no more exact
-    return Partition(tuple(float(share) for share in shares / shares.sum()), float(time))
+    return Shares(tuple(float(share) for share in shares / shares.sum()), float(time))
 
 
 def _solved(slopes: np.ndarray, offsets: np.ndarray, serves: Sequence[bool], upper: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
