@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loomweight.errors import BadParameter, NamesDiffer, NonFinite, ShapesDiffer
@@ -88,13 +88,14 @@ def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
         with pytest.raises(error, match=match):
             server.push(state, gradient)
     assert all(state[key][name].equal(before[key][name]) for key in ("weights", "momentum", "sum") for name in WEIGHTS)
-    for settings in ({"lr": 0.0}, {"momentum": 1.0}, {"every": 0}, {"every": 4, "c": 0.3}):
+    for out_of_range in ({"lr": 0.0}, {"momentum": 1.0}, {"every": 0}, {"every": 4, "c": 0.3}):
         with pytest.raises(BadParameter, match="0 <= c <= 1 / every"):
-            DelayedNesterov(**settings)
+            DelayedNesterov(**out_of_range)
     with pytest.raises(BadParameter, match="n hold integers"):
         server.start({"n": torch.tensor([1])})
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(max_size=3), st.floats(0.01, 100), min_size=1, max_size=6), st.integers(1, 500), st.floats(0.1, 10))
 def test_dynamic_local_updates(speeds, most, unit) -> None:
     steps = local_steps(speeds, most)
