@@ -213,7 +213,7 @@ def test_weights_of_workers() -> None:
 
     assert moved(Mean()) == pytest.approx([2.0] * 3)
     assert moved(TrimmedMean(0)) == pytest.approx([2.0] * 3)
-    with pytest.raises(BadParameter, match=r"Krum\(f=0\) takes no weights"):
+    with pytest.raises(BadParameter, match=r"Krum\(f=0.*\) takes no weights"):
         moved(Krum(0))
 
 
