@@ -63,7 +63,9 @@ def test_the_multiplier_for_a_budget_spends_it_and_less_noise_exceeds_it(target:
     assert epsilon([(found, rate, rounds)], DELTA) <= target < epsilon([(0.998 * found, rate, rounds)], DELTA)
 
 
-@pytest.mark.parametrize(("releases", "delta"), [([(1.0, 1.0, 1)], 0.0), ([(-1.0, 1.0, 1)], DELTA), ([(1.0, 2.0, 1)], DELTA), ([(float("nan"), 1.0, 1)], DELTA)])
+@pytest.mark.parametrize(
+    ("releases", "delta"), [([(1.0, 1.0, 1)], 0.0), ([(-1.0, 1.0, 1)], DELTA), ([(1.0, 2.0, 1)], DELTA), ([(float("nan"), 1.0, 1)], DELTA)]
+)
 def test_numbers_out_of_range_are_refused(releases: list[tuple[float, float, int]], delta: float) -> None:
     with pytest.raises(BadParameter, match="delta and rates are within 0 and 1"):
         epsilon(releases, delta)

@@ -57,7 +57,7 @@ def test_updates_and_count_together_cost_the_multiplier(multiplier: float, devia
 
 
 def test_a_count_that_costs_too_much_is_refused() -> None:
-    with pytest.raises(BadParameter, match="has to be above 0.5"):
+    with pytest.raises(BadParameter, match=r"has to be above 0\.5"):
         AdaptiveClip(noise=0.4).multiplier(1.0, expected=10)
     with pytest.raises(BadParameter, match="quantile is in"):
         AdaptiveClip(quantile=1.5)

@@ -44,7 +44,7 @@ class ClientNoise(Message):
     clip: float
     clients: int = 1
     secret: bool = True
-    sums: bool = True
+    sums = True
 
     def __post_init__(self) -> None:
         if not (self.multiplier >= 0 and self.clip > 0 and self.clients >= 1):

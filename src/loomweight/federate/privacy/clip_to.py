@@ -32,7 +32,7 @@ class ClipTo(Message):
     """
 
     norm: float
-    sums: bool = True
+    sums = True
 
     def __post_init__(self) -> None:
         if not self.norm > 0:

@@ -1,7 +1,7 @@
 """Noise of one round that later rounds take back in part.
 
-Paper: Multi-Epoch Matrix Factorization Mechanisms for Private Machine Learning (2022, https://arxiv.org/abs/2211.06530), section 2: A (x + C^-1 z) is as private as
-C x + z, of which it is a function.
+Paper: Multi-Epoch Matrix Factorization Mechanisms for Private Machine Learning (2022, https://arxiv.org/abs/2211.06530), section 2: A (x + C^-1 z)
+is as private as C x + z, of which it is a function.
 """
 
 from dataclasses import dataclass

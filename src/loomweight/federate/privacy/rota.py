@@ -13,8 +13,8 @@ from ..choosing import Choose, Everyone
 class Rota(Choose):
     """In round t only every `apart`-th client, from the (t mod apart)-th on, may be chosen: a client's rounds are multiples of `apart` from each other.
 
-    Paper: Multi-Epoch Matrix Factorization Mechanisms for Private Machine Learning (2022, https://arxiv.org/abs/2211.06530), section 2, its (k, b)-participation.
-    It needs all clients to be idle when a round begins, as they are where the aggregate waits for them.
+    Paper: Multi-Epoch Matrix Factorization Mechanisms for Private Machine Learning (2022, https://arxiv.org/abs/2211.06530), section 2:
+    this is its (k, b)-participation. It needs all clients to be idle when a round begins, as they are where the aggregate waits for them.
 
     Args:
         apart: the number of turns.
