@@ -18,8 +18,9 @@ from ...errors import BadParameter, MissingExtra
 #: multiplier, rate, rounds: noise of so many times the sensitivity, on a sum that each client is in with probability `rate`
 Release = Sequence[float]
 
-ORDERS = (*(1 + 2.0**-i for i in range(10, 3, -1)), *(1 + i / 10 for i in range(1, 100)), *range(12, 64), *(2**i for i in range(6, 11)))
-LARGE = tuple(2.0**i for i in range(11, 31))
+SAMPLED = (*(1 + 2.0**-i for i in range(10, 3, -1)), *(1 + i / 10 for i in range(1, 100)), *range(12, 64), *(2**i for i in range(6, 11)))
+#: where every client is asked an order costs nothing, so there are more
+WHOLE = (*(1 + 2 ** (i / 8) for i in range(-80, 0)), *SAMPLED[7:], *(2.0**i for i in range(11, 31)))
 
 
 def epsilon(releases: Sequence[Release], delta: float) -> float:
@@ -43,7 +44,7 @@ def epsilon(releases: Sequence[Release], delta: float) -> float:
         return inf
     if not run:
         return 0.0
-    orders = ORDERS if any(q < 1 for _, q, _ in run) else (*ORDERS, *LARGE)
+    orders = SAMPLED if any(q < 1 for _, q, _ in run) else WHOLE
     total = np.sum([np.array(_renyi(z, q, orders)) * n for z, q, n in run], axis=0)
     with warnings.catch_warnings():
         # the best order may be the last: the bound holds all the same, and is a little wide

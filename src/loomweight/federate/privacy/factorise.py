@@ -4,8 +4,8 @@ Papers: Multi-Epoch Matrix Factorization Mechanisms for Private Machine Learning
 Factorization: A unified approach to private training (2023, https://arxiv.org/abs/2306.08153), section 3, for bands and least distances.
 The authors' code was read (google-research/federated at a5af8c44, jax_privacy at 8967688c). As in its primal optimiser, columns of rounds that a client may
 both take part in are held orthogonal, which the authors find to be optimal for prefix sums; steps are L-BFGS within that linear space. For least distances
-columns have one norm, as in theirs: the sensitivity is then the same for all that a client may do; with few rounds other norms can be better (by a tenth for five
-rounds two apart).
+columns have one norm, as in theirs, and so the same sensitivity for all that a client may do; with few rounds others can be better (by a tenth for five rounds,
+two apart).
 """
 
 from collections import deque

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from ...errors import BadParameter
-from ...rules import Mean
 from ..plain import Plain, Reply, Tensors
-from ..pooling import Aggregate, Book, Pool, ServerOptimizer
+from ..pooling import Aggregate, Book, Pool
 from ..pooling.aggregate import kept
 from ..pooling.pool import added
 from .accountant import epsilon
@@ -71,36 +70,44 @@ class GaussianNoise(Aggregate):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        numbers = self.multiplier >= 0 and self.expected > 0 and 0 < self.rate <= 1 and (self.whole is None or self.whole > 0)
-        if not numbers or (isinstance(self.clip, int | float) and not self.clip > 0):
+        if not (self.multiplier >= 0 and self.first > 0 and self.expected > 0 and 0 < self.rate <= 1 and (self.whole is None or self.whole > 0)):
             raise BadParameter(f"{self}: clip, expected and whole are positive, multiplier is not negative, rate is in (0, 1].")
-        if self.added_by not in ("server", "clients"):
-            raise BadParameter(f"GaussianNoise: added_by is server or clients, found {self.added_by!r}.")
         _refuse_single(self.then)
-        exclude = {"clip adapts": isinstance(self.clip, AdaptiveClip), "noise is added by clients": self.added_by == "clients"}
-        exclude["rate is below 1 (the bound of sampling is for independent noise)"] = self.rate < 1
-        against = [words for words, found in exclude.items() if found]
-        if self.correlated and against:
-            raise BadParameter(f"GaussianNoise: {against[0]}, which does not go with correlated noise.")
-        if self.added_by == "clients" and (isinstance(self.clip, AdaptiveClip) or self.whole is not None):
+        against = {
+            "clip adapts": self.adaptive is not None,
+            "noise is added by clients": self.added_by == "clients",
+            "rate is below 1 (the bound of sampling is for independent noise)": self.rate < 1,
+        }
+        if self.correlated and any(against.values()):
+            raise BadParameter(f"GaussianNoise: {next(words for words, found in against.items() if found)}, which does not go with correlated noise.")
+        if self.added_by == "clients" and (self.adaptive or self.whole is not None):
             raise BadParameter("GaussianNoise: where clients add the noise, the clip is theirs and all count alike: clip is a number and whole is None.")
-        if isinstance(self.clip, AdaptiveClip):
-            self.clip.multiplier(self.multiplier, self.expected)
+        if self.adaptive:
+            self.adaptive.multiplier(self.multiplier, self.expected)
+
+    @property
+    def adaptive(self) -> AdaptiveClip | None:
+        """The clip where it adapts."""
+        return self.clip if isinstance(self.clip, AdaptiveClip) else None
+
+    @property
+    def first(self) -> float:
+        """The clip of the first round."""
+        return self.clip.start if isinstance(self.clip, AdaptiveClip) else self.clip
 
     def start(self, weights: Tensors) -> Plain:
         """A seed, the first clip, nothing spent."""
         if self.delta is not None:
             epsilon([], self.delta)
-        clip = self.clip.start if isinstance(self.clip, AdaptiveClip) else float(self.clip)
         seed = secrets.randbits(62) if self.seed is None else self.seed
-        return {"seed": seed, "clip": clip, "spent": [], "took": {}, "then": self.then.start(weights)}
+        return {"seed": seed, "clip": self.first, "spent": [], "took": {}, "then": self.then.start(weights)}
 
     def add(self, held: Plain, reply: Reply, weights: Tensors) -> None:
         """Clip and add; where the clip adapts, keep."""
-        if isinstance(self.clip, AdaptiveClip):
+        if self.adaptive:
             super().add(held, reply, weights)
         else:
-            added(held, reply, self.factor(reply, self.clip))
+            added(held, reply, self.factor(reply, self.first))
 
     def factor(self, reply: Reply, clip: float) -> float:
         """What an update is multiplied by before it is added; one with noise in it already is not clipped again."""
@@ -133,7 +140,7 @@ class GaussianNoise(Aggregate):
 
     @property
     def _multiplier(self) -> float:
-        return self.clip.multiplier(self.multiplier, self.expected) if isinstance(self.clip, AdaptiveClip) else self.multiplier
+        return self.adaptive.multiplier(self.multiplier, self.expected) if self.adaptive else self.multiplier
 
     def _noised(self, name: str, like: Tensor, total: Tensor | None, state: Plain, number: int) -> Tensor:
         found = torch.zeros(like.shape, dtype=torch.promote_types(like.dtype, torch.float32)) if total is None else total
@@ -152,18 +159,19 @@ class GaussianNoise(Aggregate):
     def _note(self, book: Book, state: Plain, spent: list[list[float]]) -> None:
         if self.added_by == "server":
             book.notes["noise"] = self.deviation(state)
-        if isinstance(self.clip, AdaptiveClip):
+        if self.adaptive:
             book.notes["clip"] = state["clip"]
         if self.delta is not None:
             book.notes["epsilon"] = epsilon([(self.multiplier, 1.0, 1)] if self.correlated else spent, self.delta)
 
     def _next(self, state: Plain, replies: Sequence[Reply], book: Book) -> float:
         """The clip of the next round."""
-        if not isinstance(self.clip, AdaptiveClip):
+        adaptive = self.adaptive
+        if adaptive is None:
             return state["clip"]
         bits = sum(0.5 if total_norm(reply.update) <= state["clip"] else -0.5 for reply in replies)
-        noise = self.clip.deviation(self.expected) * float(normal(torch.zeros(()), state["seed"], book.round, "count")) if self.multiplier else 0.0
-        return self.clip.moved(state["clip"], (bits + noise) / self.expected + 0.5)
+        noise = adaptive.deviation(self.expected) * float(normal(torch.zeros(()), state["seed"], book.round, "count")) if self.multiplier else 0.0
+        return adaptive.moved(state["clip"], (bits + noise) / self.expected + 0.5)
 
 
 def _spent(before: list[list[float]], release: list[float]) -> list[list[float]]:
@@ -174,8 +182,7 @@ def _spent(before: list[list[float]], release: list[float]) -> list[list[float]]
 
 
 def _refuse_single(then: Aggregate) -> None:
-    pooled = then.pooled if isinstance(then, ServerOptimizer) else then
-    if not then.sums or (isinstance(pooled, Pool) and not isinstance(pooled.rule, Mean)):
+    if not then.sums:
         raise BadParameter(
             f"GaussianNoise: {then!r} needs to see single updates, but noise protects only their sum: it would get one noised mean and do nothing. "
             "Give Pool(Mean()) or an optimizer over it."
