@@ -68,7 +68,7 @@ class ByLoss(Choose):
         ordered = sorted(range(len(idle)), key=keys.__getitem__, reverse=hard)
         wanted = min(self.count, len(idle))
         pool = ordered[: max(wanted, self.pool(number, len(idle)))]
-        return [idle[place] for place in sorted(draw.choice(pool, wanted, replace=False))]
+        return [str(idle[place]) for place in sorted(draw.choice(pool, wanted, replace=False))]
 
     def pool(self, number: int, clients: int) -> int:
         """How many clients the round with this number draws from.

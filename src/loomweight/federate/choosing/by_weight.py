@@ -49,14 +49,14 @@ class ByWeight(Choose):
         lacking = [client for client in idle if client not in self.weights]
         if lacking:
             raise unknown("client in the weights", lacking[0], self.weights)
-        order = draw.permutation(len(idle))
+        order: list[int] = draw.permutation(len(idle)).tolist()
         chances = inclusion(np.array([self.weights[idle[place]] for place in order]), self.count)
         ends = np.cumsum(chances)
         ends[-1:] = np.rint(ends[-1:])
         begins = np.concatenate([[0.0], ends[:-1]])
         start = draw.random()
         hit = np.ceil(ends - start) > np.ceil(begins - start)
-        return [idle[place] for place in sorted(order[hit])]
+        return [idle[place] for place in sorted(place for place, asked in zip(order, hit, strict=True) if asked)]
 
     def concurrent(self, clients: int) -> int:
         """The count."""

@@ -10,10 +10,10 @@ from .absence import absence as absence
 from .dirichlet import Dirichlet as Dirichlet
 from .feature_shift import FeatureShift as FeatureShift
 from .iid import Iid as Iid
-from .iid import Ordered as Ordered
 from .labels_per_client import LabelsPerClient as LabelsPerClient
 from .leaf import leaf as leaf
 from .natural import Natural as Natural
+from .ordered import Ordered as Ordered
 from .partition import Partition as Partition
 from .picture import picture as picture
 from .quantity_skew import QuantitySkew as QuantitySkew

@@ -25,16 +25,3 @@ class Iid(Partition):
     def assign(self, labels: Tensor, clients: int, draw: Generator) -> Sequence[Indices]:
         """The indices of each client's samples, in any order."""
         return np.array_split(draw.permutation(len(labels)), clients)
-
-
-@dataclass(frozen=True)
-class Ordered(Partition):
-    """Blocks of neighbours, in the order of the data: chapters of a text, days of a recording. Nothing is drawn.
-
-    >>> Ordered()(torch.zeros(5), clients=2)
-    {'client 0': tensor([0, 1, 2]), 'client 1': tensor([3, 4])}
-    """
-
-    def assign(self, labels: Tensor, clients: int, draw: Generator) -> Sequence[Indices]:
-        """The indices of each client's samples, in any order."""
-        return np.array_split(np.arange(len(labels)), clients)

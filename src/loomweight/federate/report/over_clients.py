@@ -79,6 +79,8 @@ class OverClients:
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """The part of the samples whose largest output is that of their label.
 
+    Part of: over_clients.
+
     >>> accuracy(torch.nn.Identity(), torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1]))
     0.5
     """
