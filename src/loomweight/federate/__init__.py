@@ -1,6 +1,25 @@
 """Pool what many workers learned, some of them slow, some hostile: strategies of four hooks, a server without transport, a simulation."""
 
+from .attacks import Alie as Alie
+from .attacks import AllNaN as AllNaN
 from .attacks import Attack as Attack
+from .attacks import Duplicate as Duplicate
+from .attacks import Gaussian as Gaussian
+from .attacks import HugeMessage as HugeMessage
+from .attacks import Infinite as Infinite
+from .attacks import InnerProduct as InnerProduct
+from .attacks import LabelFlip as LabelFlip
+from .attacks import Mimic as Mimic
+from .attacks import OneNaN as OneNaN
+from .attacks import OptimalAlie as OptimalAlie
+from .attacks import OptimalInnerProduct as OptimalInnerProduct
+from .attacks import Replay as Replay
+from .attacks import SignFlip as SignFlip
+from .attacks import TooLarge as TooLarge
+from .attacks import WeightLie as WeightLie
+from .attacks import WrongDtype as WrongDtype
+from .attacks import WrongNames as WrongNames
+from .attacks import WrongShape as WrongShape
 from .choosing import Available as Available
 from .choosing import ByLoss as ByLoss
 from .choosing import ByWeight as ByWeight
@@ -72,10 +91,15 @@ from .privacy import multiplier_for as multiplier_for
 from .privacy import private as private
 from .privacy import sensitivity as sensitivity
 from .report import OverClients as OverClients
+from .report import Robustness as Robustness
 from .report import accuracy as accuracy
+from .report import attacks_of as attacks_of
 from .report import history_picture as history_picture
 from .report import history_table as history_table
 from .report import over_clients as over_clients
+from .report import robustness as robustness
+from .report import robustness_picture as robustness_picture
+from .report import rules_against as rules_against
 from .report import totals as totals
 from .report import training_flops as training_flops
 from .report import write_history as write_history

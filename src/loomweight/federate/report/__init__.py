@@ -8,3 +8,8 @@ from .history_picture import history_picture as history_picture
 from .over_clients import OverClients as OverClients
 from .over_clients import accuracy as accuracy
 from .over_clients import over_clients as over_clients
+from .robustness import Robustness as Robustness
+from .robustness import attacks_of as attacks_of
+from .robustness import robustness as robustness
+from .robustness import rules_against as rules_against
+from .robustness_picture import robustness_picture as robustness_picture

@@ -1,0 +1,40 @@
+"""Inner product manipulation with the factor that harms the very defence most.
+
+Papers: Fall of Empires: Breaking Byzantine-tolerant SGD by Inner Product Manipulation (2019, https://arxiv.org/abs/1903.03936);
+Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity (2023, https://arxiv.org/abs/2302.01772), section 6 (the line search).
+The search is that of byzfl 0.0.11.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from numpy.random import Generator
+
+from ...rules import Mean, Rule
+from ..plain import Reply, Tensors
+from .attack import Attack
+from .strongest import Search, strongest
+
+
+@dataclass(frozen=True)
+class OptimalInnerProduct(Attack):
+    """-tau h (h: the mean of the honest updates) with the tau for which the defence ends farthest from h.
+
+    Args:
+        defence: the rule that the server uses.
+        attackers: how many send the same.
+        search: over tau: how often the defence is tried, and from where.
+
+    >>> import numpy as np
+    >>> honest = [{"w": torch.tensor([x])} for x in (1.0, 2.0, 4.0)]
+    >>> OptimalInnerProduct().forge(Reply("eve", 0, honest[0]), honest, np.random.default_rng(0)).update["w"] < -1e5  # a mean has no bound
+    tensor([True])
+    """
+
+    defence: Rule = field(default_factory=Mean)
+    attackers: int = 1
+    search: Search = field(default_factory=Search)
+
+    def forge(self, own: Reply, honest: Sequence[Tensors], draw: Generator) -> Reply:
+        """Of the honest updates, after the search."""
+        return strongest(own, honest, lambda stack, tau: -tau * stack.mean(0), self.defence, self.attackers, self.search)
