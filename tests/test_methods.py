@@ -79,6 +79,17 @@ METHODS = {
     "Asynchronous Local-SGD Training for Language Modeling": ("federate", "delayed_nesterov"),
     "Distributed Deep Learning in Open Collaborations": ("federate", "target_batch"),
     "Just One Byte (per gradient): A Note on Low-Bandwidth Decentralized Language Model Finetuning Using Shared Randomness": ("federate", "one_byte"),
+    "A Lightweight Method for Tackling Unknown Participation Statistics in Federated Averaging": ("federate", "fed_au"),
+    "FedDisco: Federated Learning with Discrepancy-Aware Collaboration": ("federate", "fed_disco"),
+    "Inverse Distance Aggregation for Federated Learning with Non-IID Data": ("federate", "ida"),
+    "Revisiting Weighted Aggregation in Federated Learning with Neural Networks": ("federate", "fed_law"),
+    "Principled Federated Domain Adaptation: Gradient Projection and Auto-Weighting": ("federate", "fed_gp"),
+    "Fair Federated Medical Image Segmentation via Client Contribution Estimation": ("federate", "fed_ce"),
+    "Internal Cross-layer Gradients for Extending Homogeneity to Heterogeneity in Federated Learning": ("federate", "in_co"),
+    "Tackling Data Heterogeneity in Federated Learning via Loss Decomposition": ("federate", "principal_directions"),
+    "Vanishing Variance Problem in Fully Decentralized Neural-Network Systems": ("federate", "variance_corrected"),
+    "Analytic Federated Learning": ("federate", "analytic"),
+    "Distributed Learning of Mixtures of Experts": ("federate", "reduce_mixtures"),
 }
 #: owed papers whose methods are not built yet
 TO_COME = {

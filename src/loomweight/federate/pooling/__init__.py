@@ -1,12 +1,37 @@
 """What the server makes of the updates of a round."""
 
+from .adaptive import Adaptive as Adaptive
 from .aggregate import Aggregate as Aggregate
 from .aggregate import Book as Book
+from .analytic import absolute as absolute
+from .analytic import analytic as analytic
+from .analytic_head import AnalyticHead as AnalyticHead
 from .anarchic import Anarchic as Anarchic
 from .buffered import Buffered as Buffered
+from .fed_adagrad import fed_adagrad as fed_adagrad
+from .fed_adam import fed_adam as fed_adam
+from .fed_au import FedAU as FedAU
+from .fed_ce import FedCE as FedCE
+from .fed_da import FedDA as FedDA
+from .fed_disco import FedDisco as FedDisco
+from .fed_gp import FedGP as FedGP
+from .fed_law import FedLAW as FedLAW
+from .fed_law import coherences as coherences
+from .fed_yogi import fed_yogi as fed_yogi
 from .fedfix import FedFix as FedFix
+from .ida import IDA as IDA
+from .in_co import InCo as InCo
+from .mixture import MixtureOfExperts as MixtureOfExperts
+from .mixture import fit_mixture as fit_mixture
 from .pool import Pool as Pool
+from .principal_directions import PrincipalDirections as PrincipalDirections
+from .reduce_mixtures import reduce_mixtures as reduce_mixtures
+from .reduce_mixtures import transportation_divergence as transportation_divergence
+from .server_momentum import server_momentum as server_momentum
 from .server_optimizer import ServerOptimizer as ServerOptimizer
 from .staleness import Hinge as Hinge
 from .staleness import Polynomial as Polynomial
 from .staleness import Staleness as Staleness
+from .transported import Transported as Transported
+from .variance_corrected import VarianceCorrected as VarianceCorrected
+from .variance_corrected import variance_corrected as variance_corrected

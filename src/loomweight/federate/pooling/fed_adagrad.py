@@ -1,0 +1,29 @@
+"""Adagrad at the server.
+
+Paper: Adaptive Federated Optimization (2020, https://arxiv.org/abs/2003.00295), algorithm 2.
+
+torch's Adagrad has no momentum and starts v at 0.
+"""
+
+from functools import partial
+
+from .adaptive import Adaptive
+from .pool import Pool
+from .server_optimizer import ServerOptimizer
+
+
+def fed_adagrad(rate: float = 0.1, beta: float = 0.0, tau: float = 1e-3, pooled: Pool | None = None) -> ServerOptimizer:
+    """m <- b1 m + (1 - b1) D; v <- v + D^2; w <- w + rate m / (sqrt(v) + tau), for the pooled update D.
+
+    v starts at tau^2 and nothing is corrected for that, see `Adaptive`.
+
+    Args:
+        rate: the server's learning rate; the paper searches it for each task, from 0.001 to 10.
+        beta: of the momentum; the paper takes 0.
+        tau: how little it adapts.
+        pooled: how updates become one; the mean by default.
+
+    >>> fed_adagrad(rate=0.01).sums
+    True
+    """
+    return ServerOptimizer(partial(Adaptive, lr=rate, betas=(beta, 0.0), tau=tau, kind="adagrad"), pooled or Pool())
