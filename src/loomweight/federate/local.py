@@ -52,7 +52,8 @@ class Local:
             return asked
         return self.steps if self.steps is not None else self.epochs * (ceil(examples / self.batch) - self._joins(examples))
 
-    def _cut(self, order: Tensor) -> tuple[Tensor, ...]:
+    def cut(self, order: Tensor) -> tuple[Tensor, ...]:
+        """The numbers of examples, batch by batch."""
         cut = order.split(self.batch)
         return (*cut[:-2], torch.cat(cut[-2:])) if self._joins(len(order)) else cut
 
@@ -64,7 +65,7 @@ class Local:
         examples, made = len(data[0]), 0
         while made < steps and examples:
             order = torch.randperm(examples, generator=generator) if self.shuffle else torch.arange(examples)
-            for chosen in self._cut(order):
+            for chosen in self.cut(order):
                 if made == steps:
                     return
                 yield tuple(part[chosen] for part in data)

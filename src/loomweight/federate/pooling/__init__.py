@@ -8,6 +8,7 @@ from .analytic import analytic as analytic
 from .analytic_head import AnalyticHead as AnalyticHead
 from .anarchic import Anarchic as Anarchic
 from .buffered import Buffered as Buffered
+from .controlled_pool import ControlledPool as ControlledPool
 from .fed_adagrad import fed_adagrad as fed_adagrad
 from .fed_adam import fed_adam as fed_adam
 from .fed_au import FedAU as FedAU
