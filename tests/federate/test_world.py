@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from loomweight.errors import TooFewReplies
+from loomweight.errors import BadParameter, TooFewReplies
 from loomweight.federate import (
     Bernoulli,
     Dirichlet,
@@ -33,9 +33,11 @@ from loomweight.federate import (
     over_clients,
     simulate,
     split,
+    timeline,
     totals,
     write_history,
 )
+from loomweight.federate.report import spans
 from loomweight.federate.world import Pace
 
 from .small import clients, model, same
@@ -82,6 +84,27 @@ def test_drop_outs_and_stragglers_are_counted_and_named(presence: Presence, dead
         assert line["refused"] == {code: codes.count(code) for code in dict.fromkeys(line["refused"])} and sum(line["refused"].values()) == len(codes)
     gone = {code for want in wanted for code in want["who"].values()}  # type: ignore[attr-defined]
     assert gone == {"late", "died"}
+
+
+@pytest.mark.parametrize("deadline", [None, 12.0])
+def test_the_time_line_is_that_of_the_simulation(tmp_path: Path, deadline: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    local = Local(epochs=2, batch=5)
+    steps = {client: local.count(len(data[0])) for client, data in CLIENTS.items()}
+    found, history = spans(SPEEDS(), steps, 6, deadline), run(SPEEDS(), deadline).history
+    for line in history:
+        own = [span for span in found if span.number == line["round"]]
+        assert {span.client: {"away": "late"}.get(span.fate, span.fate) for span in own if span.fate != "answers"} == line["who"]
+        assert max(span.end for span in own) == pytest.approx(line["time"])
+    kept: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **settings: kept.append(figure))
+    timeline(SPEEDS(), steps, 6, tmp_path / "when.png", deadline)
+    bars = [bar for group in kept[0].axes[0].containers for bar in group]
+    assert len(bars) == sum(span.fate != "away" for span in found)
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(sum(span.end - span.start for span in found if span.fate != "away"))
+    with pytest.raises(BadParameter, match="a time line needs a client and a round, found 0 and 6"):
+        spans(SPEEDS(), {}, 6)
 
 
 def test_the_same_world_twice_in_pieces_and_another_one(tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ from .report import over_clients as over_clients
 from .report import robustness as robustness
 from .report import robustness_picture as robustness_picture
 from .report import rules_against as rules_against
+from .report import timeline as timeline
 from .report import totals as totals
 from .report import training_flops as training_flops
 from .report import write_history as write_history

@@ -13,3 +13,6 @@ from .robustness import attacks_of as attacks_of
 from .robustness import robustness as robustness
 from .robustness import rules_against as rules_against
 from .robustness_picture import robustness_picture as robustness_picture
+from .timeline import Span as Span
+from .timeline import spans as spans
+from .timeline import timeline as timeline
