@@ -35,6 +35,12 @@ from .faults import Fault as Fault
 from .federation import Federation as Federation
 from .guard import Guard as Guard
 from .guard import Refusal as Refusal
+from .homes import all_pool as all_pool
+from .homes import flower as flower
+from .homes import flower_client as flower_client
+from .homes import nvflare_aggregator as nvflare_aggregator
+from .homes import pool_states as pool_states
+from .homes import torchft_manager as torchft_manager
 from .local import Local as Local
 from .lowcomm import AsyncLocalSGD as AsyncLocalSGD
 from .lowcomm import DelayedNesterov as DelayedNesterov
