@@ -70,7 +70,8 @@ class Accepts:
         self._tasks.update({task.client: task.weights for task in self.server.tasks()})
         client = str(model.meta.get("client_name", "unknown"))
         self._kind = type(next(iter(model.params.values()), None))
-        update = changed({name: _tensor(value) for name, value in model.params.items()}, self._tasks.get(client, {}), self.server.weights, model.params_type == "DIFF")
+        given = {name: _tensor(value) for name, value in model.params.items()}
+        update = changed(given, self._tasks.get(client, {}), self.server.weights, differs=model.params_type == "DIFF")
         number = self._number(model.current_round)
         metrics = {key: float(value) for key, value in (model.metrics or {}).items() if isinstance(value, int | float)}
         self.server.push(Reply(client, number, update, model.meta.get("NUM_STEPS_CURRENT_ROUND", 1), metrics=metrics))

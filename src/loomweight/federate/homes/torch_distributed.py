@@ -64,7 +64,7 @@ def gathered(tensor: Tensor, group: Any) -> list[Tensor]:
     Raises:
         WorkerDied: a process of the group is gone.
     """
-    from torch.distributed.distributed_c10d import AllgatherOptions
+    from torch._C._distributed_c10d import AllgatherOptions
 
     found = [torch.empty_like(tensor) for _ in range(group.size())]
     try:

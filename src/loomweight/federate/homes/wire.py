@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...errors import BrokenFile
-from ..plain import Plain, Reply, Task, Tensors
+from ..plain import Lost, Plain, Reply, Task, Tensors
 
 if TYPE_CHECKING:
     from flwr.app import Array, ArrayRecord, RecordDict
@@ -78,14 +79,15 @@ def content_of_reply(reply: Reply) -> "RecordDict":
     return RecordDict({**records, "metrics": metrics, "reply": ConfigRecord({"round": reply.round})})
 
 
-def reply_of(content: "RecordDict", task: Task) -> Reply:
+def reply_of(content: "RecordDict", task: Task) -> Reply | Lost:
     """The other way, at the server: whatever stands in the message, the reply is that of the client that was asked."""
-    update = tensors_of(content.array_records.get("update", {}), task.client)
-    metrics: dict[str, Any] = dict(content.metric_records.get("metrics", {}))
-    weight: Any = metrics.pop("num-examples", None)
+    update = content.array_records.get("update")
+    if update is None:
+        return Lost(task.client, task.round, "nothing", "its answer holds no update")
+    metrics = {key: float(value) for key, value in content.metric_records.get("metrics", {}).items() if isinstance(value, int | float)}
     number: Any = content.config_records.get("reply", {}).get("round", task.round)
-    numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
-    return Reply(task.client, number, update, weight, _of_terms(content), numbers)
+    weight = metrics.pop("num-examples", math.nan)
+    return Reply(task.client, number if isinstance(number, int) else -1, tensors_of(update, task.client), weight, _of_terms(content), metrics)
 
 
 def keep(state: "RecordDict", memory: Plain) -> None:
@@ -130,7 +132,7 @@ def _array(tensor: Tensor) -> "Array":
     plain = tensor if hasattr(np, word) else tensor.view(_CARRIER[tensor.element_size()])
     array, head = plain.numpy(), io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape})
-    return Array(word, tuple(tensor.shape), "numpy.ndarray", b"".join((head.getvalue(), memoryview(array).cast("B") if array.size else b"")))
+    return Array(word, tuple(tensor.shape), "numpy.ndarray", b"".join((head.getvalue(), array.data.cast("B") if array.size else b"")))
 
 
 def _view(array: "Array") -> Tensor:
