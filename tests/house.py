@@ -8,7 +8,22 @@ Finder = Callable[[ast.Module], list[int]]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 RUNS_CODE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-HEAVY = {"transformers", "peft", "huggingface_hub", "optuna", "cmaes", "matplotlib", "jinja2", "sklearn", "scipy", "ray", "flwr", "nvflare", "torchft", "lightning"}
+HEAVY = {
+    "transformers",
+    "peft",
+    "huggingface_hub",
+    "optuna",
+    "cmaes",
+    "matplotlib",
+    "jinja2",
+    "sklearn",
+    "scipy",
+    "ray",
+    "flwr",
+    "nvflare",
+    "torchft",
+    "lightning",
+}
 OUTSIDE = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "socket", "urllib", "safetensors"}
 DRAWS = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "multinomial", "normal", "poisson"}
 DRAWS_IN_PLACE = {"normal_", "uniform_", "bernoulli_", "random_", "exponential_", "cauchy_", "log_normal_", "geometric_"}

@@ -36,7 +36,8 @@ class Drive:
         self.nodes = Nodes(clients, patience)
         self.out: dict[str, Task] = {}
         self._ids: set[str] = set()
-        self._begun, self._made = time.monotonic(), ((None, None), {})
+        self._begun = time.monotonic()
+        self._made: dict[str, tuple[Any, ArrayRecord]] = {}
 
     def summary(self) -> None:
         """A line for the log."""
@@ -164,9 +165,10 @@ class Drive:
         return MetricRecord({key: +value for key, value in self.server.history[-1].items() if isinstance(value, int | float)})
 
     def _records(self, task: Task) -> "dict[str, ArrayRecord]":
-        """The records of what tasks carry alike, made once."""
-        (weights, shared), records = self._made
-        if weights is not task.weights or shared is not task.shared:
-            records = {key: record_of(tensors) for key, tensors in carried(task).items()}
-            self._made = ((task.weights, task.shared), records)
-        return records
+        """The records of a task's tensors; what several tasks carry alike is made once."""
+        found = {}
+        for key, tensors in carried(task).items():
+            if key not in self._made or self._made[key][0] is not tensors:
+                self._made[key] = (tensors, record_of(tensors))
+            found[key] = self._made[key][1]
+        return found

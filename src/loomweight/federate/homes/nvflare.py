@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...errors import BadParameter, MissingExtra
 from ..plain import Reply, Tensors
+from ..pooling import Aggregate
 from ..saved import resumed, state_of_server
 from ..strategy import Strategy
 from ..trainer import state_of
@@ -58,7 +59,8 @@ class Accepts:
         super().__init__()
         self.strategy, self.model = strategy, model
         self.server = server_of(model, strategy, clients, seed)
-        if strategy.parts or any(self.server.shared.values()) or strategy.pooling.continuous:
+        tells = type(strategy.pooling).tells is not Aggregate.tells
+        if strategy.parts or any(self.server.shared.values()) or strategy.pooling.continuous or tells:
             raise BadParameter(f"NVFlare carries models and nothing else, round by round; {strategy} sends more. Use Flower for it.")
         self._kind: Any = Tensor
         self._tasks: dict[str, Tensors] = {}
