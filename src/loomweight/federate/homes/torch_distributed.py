@@ -11,6 +11,7 @@ from torch import Tensor, distributed
 from ...errors import BadParameter, NamesDiffer, WorkerDied
 from ...rules import Mean, Rule
 from ..guard import Guard
+from ..lowcomm.line import gathered
 from ..plain import Reply, Tensors
 from ..pooling import Pool
 from .together import together
@@ -47,10 +48,10 @@ def all_pool(tensors: Mapping[str, Tensor], how: Rule | Pool | None = None, grou
     told = repr([(name, tuple(tensors[name].shape), str(tensors[name].dtype)) for name in order]).encode()
     where = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
     head = torch.tensor([float(weight), *hashlib.sha256(told).digest()[:6]], dtype=torch.float64, device=where)
-    heads = gathered(head, group)
+    heads = from_all(head, group)
     if differ := [rank for rank, other in enumerate(heads) if not torch.equal(other[1:], heads[0][1:])]:
         raise NamesDiffer(f"process {differ[0]} gives tensors of other names, shapes or dtypes than process 0; give the same ones in every process.")
-    bodies = gathered(torch.cat([_bytes(tensors[name]) for name in order]), group)
+    bodies = from_all(torch.cat([_bytes(tensors[name]) for name in order]), group)
     replies = [Reply(str(rank), 0, _views(body, tensors, order), float(one[0])) for rank, (one, body) in enumerate(zip(heads, bodies, strict=True))]
     pooled, refused = together(replies, how or Mean(), dict(tensors), guard or Guard())
     for wrong in refused:
@@ -58,20 +59,16 @@ def all_pool(tensors: Mapping[str, Tensor], how: Rule | Pool | None = None, grou
     return {name: pooled[name] for name in tensors}
 
 
-def gathered(tensor: Tensor, group: Any) -> list[Tensor]:
+def from_all(tensor: Tensor, group: Any) -> list[Tensor]:
     """Everyone's tensor, in the order of ranks.
 
     Raises:
         WorkerDied: a process of the group is gone.
     """
-    from torch._C._distributed_c10d import AllgatherOptions
-
-    found = [torch.empty_like(tensor) for _ in range(group.size())]
     try:
-        group.allgather([found], [tensor], AllgatherOptions()).wait()
+        return gathered(tensor, group)
     except RuntimeError as error:
         raise WorkerDied(f"a process of the group is gone ({error}); start the group again from the last saved weights.") from error
-    return found
 
 
 def _bytes(tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from ..guard import Guard, finite
 from ..plain import Reply
 from ..pooling import Pool
 from .together import together
-from .torch_distributed import gathered
+from .torch_distributed import from_all
 
 if TYPE_CHECKING:
     from torchft import Manager
@@ -75,7 +75,7 @@ def pool_in_place(tensor: Tensor, group: Any, how: Rule | Pool, *, taking_part: 
     """
     given = tensor.detach().contiguous() if taking_part else torch.full_like(tensor, torch.nan)
     sound = not taking_part or finite(given)
-    replies = [Reply(str(rank), 0, {"tensor": other}) for rank, other in enumerate(gathered(given, group))]
+    replies = [Reply(str(rank), 0, {"tensor": other}) for rank, other in enumerate(from_all(given, group))]
     pooled, _ = together(replies, how, {"tensor": given}, Guard())
     with torch.no_grad():
         tensor.copy_(pooled["tensor"])

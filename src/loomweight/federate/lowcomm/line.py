@@ -50,8 +50,7 @@ class Line:
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """Everyone's tensor, all of one shape, in the order of ranks."""
-        found = [torch.empty_like(tensor) for _ in range(self.world)]
-        self.group.allgather([found], [tensor]).wait()
+        found = gathered(tensor, self.group)
         others = (self.world - 1) * tensor.nbytes
         self.traffic.add(others, others)
         return found
@@ -86,3 +85,12 @@ class Line:
         self.group.broadcast([tensor], options).wait()
         here = self.rank == source
         self.traffic.add((self.world - 1) * tensor.nbytes * here, tensor.nbytes * (not here))
+
+
+def gathered(tensor: Tensor, group: Any) -> list[Tensor]:
+    """Everyone's tensor, all of one shape, in the order of ranks; the group is one of torch.distributed, a backend, or torchft's."""
+    from torch._C._distributed_c10d import AllgatherOptions  # torchft's groups have no default for it
+
+    found = [torch.empty_like(tensor) for _ in range(group.size())]
+    group.allgather([found], [tensor], AllgatherOptions()).wait()
+    return found
