@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from loomweight.demo import Row, Zoo, align_station, draw, rules_station, supernet_station, train_zoo, trajectory_station
+from loomweight.demo import Row, Zoo, align_station, draw, federate_station, rules_station, supernet_station, train_zoo, trajectory_station
 from loomweight.demo.supernet_station import Shelf
 
 from ..cli.run import run
@@ -25,7 +25,7 @@ def shelf(zoo: Zoo) -> Shelf:
 
 @pytest.fixture(scope="module")
 def rows(zoo: Zoo, shelf: Shelf) -> dict[str, Row]:
-    return {row.name: row for row in [*rules_station(zoo), *align_station(zoo), *trajectory_station(zoo), *shelf.rows]}
+    return {row.name: row for row in [*rules_station(zoo), *align_station(zoo), *trajectory_station(zoo), *shelf.rows, *federate_station(zoo)]}
 
 
 def test_merging_fine_tunes_of_one_start_beats_them_and_the_start(rows) -> None:
@@ -64,6 +64,11 @@ def test_one_supernet_holds_networks_as_good_as_those_trained_alone(rows, shelf)
     best = sorted(point for point in shelf.points if point.best)
     assert all(less.accuracy < more.accuracy and less.params < more.params for less, more in pairwise(best))
     assert all(any(one.params <= point.params and one.accuracy >= point.accuracy for one in best) for point in shelf.points)
+
+
+def test_two_hostile_clients_ruin_the_mean_and_not_a_robust_rule(rows) -> None:
+    honest, mean, robust = rows["10 clients, mean"], rows["2 of 10 hostile, mean"], rows["2 of 10 hostile, robust rule"]
+    assert mean.accuracy < 0.5 < 0.8 < robust.accuracy <= honest.accuracy + 0.02
 
 
 def test_training_repeats_to_the_bit(zoo, shelf) -> None:

@@ -1,6 +1,7 @@
 """The demo: small real models, offline, about a minute. Each station is a file that shows what one part of loomweight does."""
 
 from .align_station import align_station as align_station
+from .federate_station import federate_station as federate_station
 from .models import Row as Row
 from .models import Zoo as Zoo
 from .models import train_zoo as train_zoo

@@ -46,7 +46,7 @@ def _bars(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_xlim(0, 1.12)
     axes.set_ylim(0.3, len(rows) + 0.7)
     axes.set_xlabel("accuracy on test digits")
-    axes.set_title("Small digit classifiers: merged, aligned, averaged along a run, out of one supernet", fontsize=11)
+    axes.set_title("Small digit classifiers: merged, aligned, averaged along a run, out of one supernet, federated", fontsize=11)
 
 
 def _front(axes: Any, points: Sequence[Point]) -> None:
@@ -62,11 +62,13 @@ def _front(axes: Any, points: Sequence[Point]) -> None:
 
 
 def _color(name: str) -> str:
-    """Grey for what was merged of nothing, red for strangers as they are, green for aligned ones, violet for averages of one run, ochre for a supernet's."""
+    """Grey for what was merged of nothing, red for strangers as they are, green for aligned ones, violet for averages of one run, ochre for a supernet's, blue-green for clients'."""
     if "alone" in name or name == "start" or "last step" in name:
         return "#9aa5b1"
     if name.startswith("supernet"):
         return _SUPERNET
+    if "10 clients" in name or "hostile" in name:
+        return "#2f8f8f"
     if name.startswith("its "):
         return "#7a5c99"
     if "aligned" in name:
