@@ -73,6 +73,7 @@ from .objectives import Langevin as Langevin
 from .objectives import LeaveOneOut as LeaveOneOut
 from .objectives import MarginControl as MarginControl
 from .objectives import Moon as Moon
+from .objectives import PolyakMomentum as PolyakMomentum
 from .objectives import Proximal as Proximal
 from .objectives import RidgeHead as RidgeHead
 from .objectives import Scaffold as Scaffold
@@ -95,6 +96,16 @@ from .partition import leaf as leaf
 from .partition import picture as picture
 from .partition import split as split
 from .partition import table as table
+from .peers import DriveApart as DriveApart
+from .peers import Gossip as Gossip
+from .peers import Gossiped as Gossiped
+from .peers import Graph as Graph
+from .peers import TwoFaced as TwoFaced
+from .peers import complete as complete
+from .peers import gossip as gossip
+from .peers import random_regular as random_regular
+from .peers import ring as ring
+from .peers import torus as torus
 from .plain import Lost as Lost
 from .plain import Reply as Reply
 from .plain import Task as Task

@@ -63,6 +63,20 @@ def simulate(
     >>> simulate(torch.nn.Linear(2, 2), clients, Strategy(), rounds=2).history[-1]["pooled"]
     3
     """
+    server = carried_out(model, clients, strategy, rounds, engine, world, folder)
+    return Federation(copy.deepcopy(model), state_of(model, server.weights), server.history)
+
+
+def carried_out(
+    model: nn.Module,
+    clients: Clients,
+    strategy: Strategy,
+    rounds: int,
+    engine: str | Engine = "inline",
+    world: World | None = None,
+    folder: str | Path | None = None,
+) -> Server:
+    """As `simulate`; the server at the end, with all that it knows."""
     named = clients if isinstance(clients, Mapping) else {_numbered(i, len(clients)): data for i, data in enumerate(clients)}
     runner = engine if isinstance(engine, Engine) else engine_named(engine)
     if not named or rounds < 1:
@@ -83,7 +97,7 @@ def simulate(
             if run.server.round % world.every == 0 or run.server.round >= rounds:
                 run.test()
                 run.save()
-        return Federation(copy.deepcopy(model), run.weights(), run.server.history)
+        return run.server
 
 
 class _Run:

@@ -10,6 +10,7 @@ from .leave_one_out import LeaveOneOut as LeaveOneOut
 from .margin_control import MarginControl as MarginControl
 from .moon import Moon as Moon
 from .moon import contrast as contrast
+from .polyak_momentum import PolyakMomentum as PolyakMomentum
 from .proximal import Proximal as Proximal
 from .ridge_head import RidgeHead as RidgeHead
 from .scaffold import Scaffold as Scaffold
