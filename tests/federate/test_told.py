@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from loomweight.errors import BadParameter
+from loomweight.errors import BadParameter, UnknownName
 from loomweight.federate import Aggregate, Book, Local, Pool, Reply, Server, Strategy, Term, Work, World, simulate
 from loomweight.federate.plain import Plain, Tensors
 from loomweight.federate.pooling.aggregate import kept
@@ -53,6 +53,18 @@ def test_a_client_is_told_its_own_and_a_reply_that_lacks_what_is_needed_is_refus
     assert server.push(whole[1]) is None
 
 
+def test_what_cannot_be_read_is_its_client_s_fault_alone() -> None:
+    class Comparing(Numbers):
+        def wrong(self, reply: Reply) -> str | None:
+            return None if reply.extra["Echo"]["heard"] > 0 else "not positive"
+
+    server = Server({"w": torch.zeros(2)}, Strategy(aggregate=Comparing(), objective=(Echo(),)), ["c0", "c1", "c2"])
+    server.tasks()
+    for client, extra in (("c0", {"heard": torch.tensor(1j)}), ("c1", {})):
+        refusal = server.push(Reply(client, 0, {"w": torch.ones(2)}, extra={"Echo": extra}))
+        assert refusal and refusal.client == client and "cannot be read" in refusal.words
+
+
 def test_what_a_client_is_told_reaches_its_terms() -> None:
     seen = simulate(nn.Linear(4, 2), clients(), Strategy(aggregate=Numbers(), objective=(Echo(),)), rounds=2)
     assert [line["pooled"] for line in seen.history] == [3, 3] and seen.history[0]["refused"] == {}
@@ -85,6 +97,14 @@ def test_clients_may_have_a_part_of_the_model() -> None:
     assert same(found[0].weights, found[1].weights)
     assert [found[0].history[1][f"c{i} sends"] for i in range(3)] == [2, 4, 4]
     assert found[0].history[0]["bytes_down"] == (10 + 16 + 16) * 4
+
+
+def test_what_becomes_of_tensors_may_name_those_that_a_client_lacks() -> None:
+    world = World(models={"c0": nn.Sequential(deep()[0])})
+    found = simulate(deep(), clients(), Strategy(aggregate=EachItsOwn(), tensors={"1.bias": "keep"}), rounds=1, world=world)
+    assert torch.equal(found.weights["1.bias"], deep().state_dict()["1.bias"]) and found.history[0]["pooled"] == 3
+    with pytest.raises(UnknownName, match=r"'2.bias'"):
+        simulate(deep(), clients(), Strategy(aggregate=EachItsOwn(), tensors={"2.bias": "keep"}), rounds=1, world=world)
 
 
 def test_a_mean_beside_the_aggregate_is_of_the_clients_that_have_the_tensor() -> None:

@@ -68,6 +68,7 @@ from .objectives import Curriculum as Curriculum
 from .objectives import DeltaSGD as DeltaSGD
 from .objectives import EachStep as EachStep
 from .objectives import Ended as Ended
+from .objectives import FitExperts as FitExperts
 from .objectives import LabelCounts as LabelCounts
 from .objectives import Langevin as Langevin
 from .objectives import LeaveOneOut as LeaveOneOut
@@ -124,6 +125,7 @@ from .pooling import FedDisco as FedDisco
 from .pooling import FedFix as FedFix
 from .pooling import FedGP as FedGP
 from .pooling import FedLAW as FedLAW
+from .pooling import GatedExperts as GatedExperts
 from .pooling import Hinge as Hinge
 from .pooling import InCo as InCo
 from .pooling import MixtureOfExperts as MixtureOfExperts

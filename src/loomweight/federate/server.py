@@ -172,7 +172,7 @@ class Server:
         return line
 
     def _clear(self) -> None:
-        self.held: Plain = {}
+        self.held: Plain = self.strategy.pooling.begin(self.pooling)
         self.alone: dict[str, list[Reply]] = {}
         self.told: list[Reply] = []
         self.refusals: list[Refusal] = []
@@ -247,7 +247,10 @@ class Server:
         return refusal(whole, like, guard, partial=partial) or self._extra(whole) or self._wrong(whole), whole
 
     def _wrong(self, reply: Reply) -> Refusal | None:
-        words = self.strategy.pooling.wrong(reply)
+        try:
+            words = self.strategy.pooling.wrong(reply)
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+            words = f"what it holds beyond its update cannot be read: {error}"
         return Refusal(reply.client, "names", words) if words else None
 
     def _extra(self, reply: Reply) -> Refusal | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import BadParameter, NamesDiffer
 from ..weights import Weights
-from ..weights.names import difference
+from ..weights.names import difference, matches
 from .messages import Message
 from .messages.message import opened
 from .objectives import Term
@@ -117,7 +117,10 @@ def how_of(model: nn.Module, strategy: Strategy) -> dict[str, How]:
     state = model.state_dict(keep_vars=True)
     physical = {name: state[name] for name in Weights.of(state).physical}
     frozen = [name for name, tensor in physical.items() if isinstance(tensor, nn.Parameter) and not tensor.requires_grad]
-    return slices(physical, strategy.tensors, frozen)
+    table = strategy.tensors
+    if strategy.pooling.partial:  # a client's model may have a part of the names; the server's has them all
+        table = {pattern: word for pattern, word in table.items() if any(matches(pattern, name) for name in physical)}
+    return slices(physical, table, frozen)
 
 
 def local_round(model: nn.Module, data: Sequence[Tensor], task: Task, strategy: Strategy, memory: Plain | None = None) -> tuple[Reply, Plain]:

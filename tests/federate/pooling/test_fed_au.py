@@ -38,7 +38,7 @@ def fixed_point(aggregate: Aggregate, probabilities: tuple[float, ...], rounds: 
     names = tuple(str(i) for i in range(len(probabilities)))
     for number in range(rounds):
         there = [i for i in range(len(names)) if draw.random() < probabilities[i]]
-        held: Plain = {}
+        held = aggregate.begin(state)
         for i in there:
             aggregate.add(held, Reply(names[i], number, {"x": (2.0 / (number + 20)) * (i - x)}), {"x": x})
         if there:
@@ -52,6 +52,15 @@ def test_it_finds_the_optimum_of_all_clients_and_averaging_does_not() -> None:
     probabilities = (0.9, 0.1, 0.1, 0.1)
     assert abs(fixed_point(Pool(counts=False), probabilities) - 1.5) > 0.8
     assert abs(fixed_point(FedAU(), probabilities) - 1.5) < 0.15
+
+
+def test_one_model_is_kept_whatever_comes() -> None:
+    from loomweight.federate import Server, Strategy
+
+    server = Server({"w": torch.zeros(1)}, Strategy(aggregate=FedAU()), ["a", "b"])
+    for task in server.tasks():
+        server.push(reply(task.client, 0, [1.0]))
+    assert set(server.held) == {"sum", "weight", "last", "total", "count"} and server.pooling["last"] == {}
 
 
 def test_clients_that_all_answer_are_averaged() -> None:

@@ -1,12 +1,25 @@
 """Mixtures of experts pooled by transport: permuted experts are matched, the divergence falls, and the result is near that of all data."""
 
+from functools import cache
 from itertools import pairwise, permutations
 
 import pytest
 import torch
 
-from loomweight.errors import BadParameter
-from loomweight.federate import MixtureOfExperts, Pool, Reply, Transported, fit_mixture, reduce_mixtures, transportation_divergence
+from loomweight.errors import BadParameter, TooFewReplies
+from loomweight.federate import (
+    FitExperts,
+    GatedExperts,
+    MixtureOfExperts,
+    Pool,
+    Reply,
+    Strategy,
+    Transported,
+    fit_mixture,
+    reduce_mixtures,
+    simulate,
+    transportation_divergence,
+)
 from loomweight.federate.pooling.mixture import softmax_regression
 
 from .served import pooled
@@ -31,6 +44,7 @@ def turned(mixture: MixtureOfExperts, order: list[int]) -> MixtureOfExperts:
     return MixtureOfExperts(mixture.gates[order], mixture.experts[order], mixture.variances[order])
 
 
+@cache
 def local(count: int, seed: int) -> MixtureOfExperts:
     """Fitted to its own data, from a start of its own that is turned for odd seeds."""
     start = MixtureOfExperts(torch.zeros(2, 2), torch.tensor([[0.5, 1.0], [-0.5, 1.0]]), torch.ones(2))
@@ -117,6 +131,21 @@ def test_at_a_server_it_is_the_function_and_a_mean_is_not() -> None:
     torch.testing.assert_close(server.weights["experts"], expected.experts.float(), rtol=1e-4, atol=1e-5)  # float32 on the way
     torch.testing.assert_close(server.weights["log_variances"].exp(), expected.variances.float(), rtol=1e-3, atol=1e-5)  # float32 on the way
     assert (pooled(Pool(), start, [replies]).weights["experts"] - expected.experts).abs().max() > 0.3
+
+
+def test_one_round_of_a_federation_learns_the_law() -> None:
+    start = MixtureOfExperts(torch.zeros(2, 2), torch.tensor([[0.5, 1.0], [-0.5, 1.0]]), torch.ones(2))
+    data = {str(seed): tuple(part.float() for part in drawn(150, seed)) for seed in range(4)}
+    found = simulate(GatedExperts(start), data, Strategy(aggregate=Transported(SUPPORT), objective=(FitExperts(),)), rounds=1)
+    assert isinstance(found.model, GatedExperts)
+    inputs, outputs = drawn(1000, 99)
+    learnt = found.model.mixture
+    assert (learnt.experts - TRUE.experts).abs().max() < 0.15
+    assert learnt.log_likelihood(inputs.float(), outputs.float()) > TRUE.log_likelihood(inputs, outputs) - 0.03
+    torch.testing.assert_close(found.model(SUPPORT.float()), learnt.mean(SUPPORT.float()))
+    strategy = Strategy(objective=(FitExperts(),))
+    with pytest.raises(TooFewReplies, match="the model is GatedExperts, found Linear"):
+        simulate(torch.nn.Linear(1, 1), data, strategy, rounds=1)
 
 
 def test_words_for_what_does_not_fit() -> None:

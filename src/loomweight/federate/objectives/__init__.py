@@ -4,6 +4,7 @@ from .client_momentum import ClientMomentum as ClientMomentum
 from .curriculum import Curriculum as Curriculum
 from .delta_sgd import DeltaSGD as DeltaSGD
 from .each_step import EachStep as EachStep
+from .fit_experts import FitExperts as FitExperts
 from .label_counts import LabelCounts as LabelCounts
 from .langevin import Langevin as Langevin
 from .leave_one_out import LeaveOneOut as LeaveOneOut

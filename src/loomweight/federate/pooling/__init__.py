@@ -20,6 +20,7 @@ from .fed_law import FedLAW as FedLAW
 from .fed_law import coherences as coherences
 from .fed_yogi import fed_yogi as fed_yogi
 from .fedfix import FedFix as FedFix
+from .gated_experts import GatedExperts as GatedExperts
 from .ida import IDA as IDA
 from .in_co import InCo as InCo
 from .mixture import MixtureOfExperts as MixtureOfExperts

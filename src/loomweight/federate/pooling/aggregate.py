@@ -58,6 +58,10 @@ class Aggregate(ABC):
         """The state before the first round."""
         return {}
 
+    def begin(self, state: Plain) -> Plain:
+        """What is held at the start of a round: what `add` must know of the state, and may change."""
+        return {}
+
     def add(self, held: Plain, reply: Reply, weights: Tensors) -> None:
         """Take in a reply that counts; replies come in the order of the tasks, or of their arrival where `continuous`.
 

@@ -4,16 +4,15 @@ Paper: A Lightweight Method for Tackling Unknown Participation Statistics in Fed
 algorithm 2 and section 4.
 
 Read with the authors' code (IBM/fedau, 6e9cce9): a client's weight is the mean of the intervals that ended before this round, and 1 while there is
-none; a silence of `cutoff` rounds ends an interval too. What is kept is three whole numbers for each client.
+none; a silence of `cutoff` rounds ends an interval too. What is kept is three whole numbers for each client, and one sum while a round lasts.
 """
 
 from dataclasses import dataclass
 
 from ...errors import BadParameter
-from ..plain import Plain, Tensors
-from .aggregate import Aggregate, Book, kept
-from .mixing import mixed
-from .pool import stepped
+from ..plain import Plain, Reply, Tensors
+from .aggregate import Aggregate, Book
+from .pool import added, stepped
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,19 @@ class FedAU(Aggregate):
         """Nobody has answered yet."""
         return {"last": {}, "total": {}, "count": {}}
 
+    def begin(self, state: Plain) -> Plain:
+        """The three numbers of each client, to be carried on."""
+        return {key: dict(state[key]) for key in ("last", "total", "count")}
+
+    def add(self, held: Plain, reply: Reply, weights: Tensors) -> None:
+        """Add to the sum, by the intervals that ended before this round."""
+        last, total, count, client = held["last"], held["total"], held["count"], reply.client
+        silent, rest = divmod(reply.round - last.get(client, -1) - 1, self.cutoff)
+        intervals, rounds = count.get(client, 0) + silent, total.get(client, 0) + silent * self.cutoff
+        added(held, reply, rounds / intervals if intervals else 1.0)
+        last[client], total[client], count[client] = reply.round, rounds + rest + 1, intervals + 1
+
     def pool(self, weights: Tensors, held: Plain, state: Plain, book: Book) -> tuple[Tensors, Plain]:
         """The weighted sum, divided by the number of all clients."""
-        replies = kept(held)
-        last, total, count = (dict(state[key]) for key in ("last", "total", "count"))
-        shares = []
-        for client in (reply.client for reply in replies):
-            silent, rest = divmod(book.round - last.get(client, -1) - 1, self.cutoff)
-            intervals, rounds = count.get(client, 0) + silent, total.get(client, 0) + silent * self.cutoff
-            shares.append((rounds / intervals if intervals else 1.0) / len(book.clients))
-            last[client], total[client], count[client] = book.round, rounds + rest + 1, intervals + 1
-        return stepped(weights, mixed(replies, shares), self.rate), {"last": last, "total": total, "count": count}
+        change = {name: total / len(book.clients) for name, total in held.get("sum", {}).items()}
+        return stepped(weights, change, self.rate), {key: held[key] for key in ("last", "total", "count")}

@@ -53,8 +53,8 @@ class FedCE(Aggregate):
     def wrong(self, reply: Reply) -> str | None:
         """Its error."""
         found = reply.extra.get(_TERM, {}).get("error")
-        fits = found is not None and found.numel() == 1 and found.item() >= 0
-        return None if fits else "it lacks the error of the model without it, not negative; add LeaveOneOut() to the objective"
+        fits = found is not None and found.numel() == 1 and 0 <= found.item() <= 1
+        return None if fits else "it lacks the error of the model without it, between 0 and 1; add LeaveOneOut() to the objective"
 
     def tells(self, state: Plain, client: str) -> Tensors:
         """Its share of the last round it was in."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .target import ForTarget, _variance
+from .target import ForTarget, spread
 
 
 @dataclass(frozen=True)
@@ -34,4 +34,4 @@ class FedDA(ForTarget):
         """d_i^2."""
         own = gram[:steps, :steps]
         apart = own.mean() - 2 * gram[:steps, steps:].mean(0) + gram.diagonal()[steps:]
-        return (apart - _variance(own) / steps).clamp(min=0)
+        return (apart - spread(own) / steps).clamp(min=0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .target import ForTarget, _variance
+from .target import ForTarget, spread
 
 
 @dataclass(frozen=True)
@@ -41,5 +41,5 @@ class FedGP(ForTarget):
         own, across, squares = gram[:steps, :steps], gram[:steps, steps:], gram.diagonal()[steps:]
         along = across / squares.clamp(min=1e-300).sqrt()  # <g_j, s_i> / |s_i|
         lost = own.mean() - along.mean(0).square()
-        noise = (_variance(own) - along.var(0)) / steps
+        noise = (spread(own) - along.var(0)) / steps
         return torch.where(squares > 0, (lost - noise).clamp(min=0), own.mean().clamp(min=0))

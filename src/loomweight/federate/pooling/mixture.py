@@ -46,15 +46,15 @@ class MixtureOfExperts:
 
     def gating(self, inputs: Tensor) -> Tensor:
         """The part of each expert, [examples, experts]."""
-        return (_lifted(inputs, self.gates) @ self.gates.T).softmax(1)
+        return (with_one(inputs, self.gates) @ self.gates.T).softmax(1)
 
     def mean(self, inputs: Tensor) -> Tensor:
         """The expected y, [examples]."""
-        return (self.gating(inputs) * (_lifted(inputs, self.gates) @ self.experts.T)).sum(1)
+        return (self.gating(inputs) * (with_one(inputs, self.gates) @ self.experts.T)).sum(1)
 
     def joint(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """log of part times density for each expert, [examples, experts]."""
-        lifted = _lifted(inputs, self.gates)
+        lifted = with_one(inputs, self.gates)
         apart = (outputs[:, None] - lifted @ self.experts.T).square() / self.variances
         return (lifted @ self.gates.T).log_softmax(1) - 0.5 * (apart + self.variances.log() + log(2 * pi))
 
@@ -82,7 +82,7 @@ def fit_mixture(inputs: Tensor, outputs: Tensor, start: MixtureOfExperts, steps:
     """
     inputs, outputs = inputs.double(), outputs.double()
     now = MixtureOfExperts(start.gates.double(), start.experts.double(), start.variances.double())
-    lifted = _lifted(inputs, now.gates)
+    lifted = with_one(inputs, now.gates)
     for _ in range(steps):
         share = now.joint(inputs, outputs).softmax(1)
         experts = weighted_regressions(lifted, share, outputs[:, None].expand_as(share), now.experts)
@@ -118,5 +118,6 @@ def softmax_regression(lifted: Tensor, wanted: Tensor, start: Tensor, steps: int
     return gates
 
 
-def _lifted(inputs: Tensor, like: Tensor) -> Tensor:
+def with_one(inputs: Tensor, like: Tensor) -> Tensor:
+    """Inputs with a first entry of 1, of the type of `like`."""
     return torch.cat([inputs.new_ones(len(inputs), 1), inputs], 1).to(like.dtype)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...errors import BadParameter
-from .mixture import LEAST, MixtureOfExperts, _lifted, softmax_regression, weighted_regressions
+from .mixture import LEAST, MixtureOfExperts, softmax_regression, weighted_regressions, with_one
 
 
 def reduce_mixtures(
@@ -49,7 +49,7 @@ def reduce_mixtures(
     experts, variances = torch.cat([one.experts for one in every]), torch.cat([one.variances for one in every])
     ends = [_descended(start, experts, variances, parts, support.double(), (steps, tolerance)) for start in every]
     best, plan, _ = min(ends, key=lambda end: end[2])
-    gates = softmax_regression(_lifted(support, experts), plan, torch.zeros_like(best.gates), steps=2000)
+    gates = softmax_regression(with_one(support, experts), plan, torch.zeros_like(best.gates), steps=2000)
     return MixtureOfExperts(gates, best.experts, best.variances)
 
 
@@ -69,14 +69,14 @@ def transportation_divergence(mixture: MixtureOfExperts, others: MixtureOfExpert
     >>> transportation_divergence(one, two, torch.ones(1, 1), torch.zeros(1, 1))  # 3^2 / 2
     tensor(4.5000)
     """
-    return (parts * _apart(_lifted(support, others.experts), others.experts, others.variances, mixture).amin(2)).sum() / len(support)
+    return (parts * _apart(with_one(support, others.experts), others.experts, others.variances, mixture).amin(2)).sum() / len(support)
 
 
 def _descended(
     start: MixtureOfExperts, experts: Tensor, variances: Tensor, parts: Tensor, support: Tensor, limits: tuple[int, float]
 ) -> tuple[MixtureOfExperts, Tensor, float]:
     """The experts at the end, the part of each at each input, and the divergence."""
-    lifted, now, before = _lifted(support, experts), start, float("inf")
+    lifted, now, before = with_one(support, experts), start, float("inf")
     steps, tolerance = limits
     plan = torch.zeros(0)
     for _ in range(max(steps, 1)):

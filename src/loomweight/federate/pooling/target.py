@@ -80,12 +80,12 @@ class ForTarget(Aggregate):
             others = [reply.update[name].double().flatten() / max(reply.metrics.get("steps", 1.0), 1.0) for reply in sources]
             rows = torch.cat([own.double().flatten(1), torch.stack(others)])
             gram += rows @ rows.T
-        noise = _variance(gram[:count, :count]) / count
+        noise = spread(gram[:count, :count]) / count
         away = self.away(gram, count)
         return torch.where(noise + away > 0, noise / (noise + away).clamp(min=1e-300), torch.ones_like(away))
 
 
-def _variance(gram: Tensor) -> Tensor:
+def spread(gram: Tensor) -> Tensor:
     """sum_j |g_j - mean|^2 / (n - 1)."""
     n = len(gram)
     return (gram.trace() - gram.sum() / n).clamp(min=0) / (n - 1)
