@@ -17,16 +17,15 @@ from torch import Tensor
 from ..errors import BadParameter
 from ..evidence.keyed import generator
 from ..shapes import Float, Float64
-from ..weights import BLOCK
 from ..weights.spec import spans
 from .geometry import Matrix, squared_distances, tolerates
 from .mix import mixed
+from .network import at_once
 from .rule import Opener, Pointwise, Rule, Weighing
 from .sets import Sets
 
 # N = sets, Q = parts, E = entries of one part in a block
 _EQUAL = 1e-9  # relative
-_AT_ONCE = 1 << 22  # entries of all sets together
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class GradientSplitting(Rule):
     w^(q) are the entries of part q of `parts`, into which entries are thrown at random. Parts are of low dimension, where robust rules
     tell good sets from bad although good ones differ. Sets with equal scores that compete for the last places share them.
 
-    The sets are read once for the scores and those chosen once more. For a weighing rule there is a Gram matrix for each part: memory is
-    parts x n x n numbers.
+    The sets are read once for the scores and those chosen once more. For a weighing rule there is a Gram matrix for each part, which takes
+    parts x n x n numbers of memory and twice the time.
 
     Bound: n > 2 f, and the rule's own. A chosen set lies no farther from the rule's results than the worst good set does, up to
     a factor sqrt(parts): breakdown point as of `rule`, f at most.
@@ -86,7 +85,7 @@ class GradientSplitting(Rule):
         """s_i, from one pass over all sets."""
         rule, n, parts = self.rule, len(sets), self.parts
         if isinstance(rule, Weighing):
-            grams = self._summed(sets, lambda rows, order: _products(rows[:, order], parts), (parts, n, n))
+            grams = self._summed(sets, lambda rows, order: _products(rows, order, parts), (parts, n, n))
             return np.sum([_from_gram(torch.from_numpy(gram), rule) for gram in grams], axis=0)
         return np.sqrt(self._summed(sets, lambda rows, order: _away(cast(Pointwise, rule), rows, order, parts), (parts, n))).sum(0)
 
@@ -95,28 +94,31 @@ class GradientSplitting(Rule):
         total = np.zeros(shape)
         for name in sorted(sets.names):
             stack = sets.open(name)
-            for lo, hi in spans(sets.spec(name).numel, min(BLOCK, max(1, _AT_ONCE // len(sets)))):
+            for lo, hi in spans(sets.spec(name).numel, at_once(len(sets))):
                 total += found(stack(lo, hi), torch.randperm(hi - lo, generator=generator("splitting", self.seed, name, lo)))
         return total
 
 
-def _split(rows_NP: Float[Tensor, "n p"], parts: int) -> Float[Tensor, "n parts e"]:
-    """The entries side by side, in parts of one size, which zeros fill up."""
-    n, entries = rows_NP.shape
-    each = -(-entries // parts)
-    return torch.nn.functional.pad(rows_NP, (0, each * parts - entries)).reshape(n, each, parts).transpose(1, 2)
-
-
 def _away(rule: Pointwise, rows: Float[Tensor, "n p"], order: Tensor, parts: int) -> Matrix:
-    """For each part and set, the squared distance from the rule's result."""
-    apart_NQE = _split((rows - rule(rows))[:, order].double(), parts)
-    return apart_NQE.square().sum(2).T.numpy()
+    """For each part and set, the squared distance from the rule's result; entry k is of part `order[k]`, modulo their number."""
+    apart, part = rows - rule(rows), order % parts
+    squares_NQ = apart.new_zeros(len(rows), parts).index_add_(1, part, apart.square())
+    if not squares_NQ.isfinite().all():
+        squares_NQ = torch.zeros(len(rows), parts, dtype=torch.float64).index_add_(1, part, apart.double().square())
+    return squares_NQ.T.double().cpu().numpy()
 
 
-def _products(rows: Float[Tensor, "n p"], parts: int) -> Matrix:
-    """A Gram matrix for each part, in float64, so that small differences keep their precision."""
-    split_QNE = _split(rows.double(), parts).transpose(0, 1)
-    return (split_QNE @ split_QNE.transpose(1, 2)).numpy()
+def _products(rows: Float[Tensor, "n p"], order: Tensor, parts: int) -> Matrix:
+    """A Gram matrix for each part, in float64, so that small differences keep their precision. What stands at place k of the order is of part k, modulo
+    their number.
+    """
+    n, whole = len(rows), len(order) // parts * parts
+    dealt = rows.double().index_select(1, order)
+    split_QNE = dealt[:, :whole].reshape(n, -1, parts).permute(2, 0, 1)
+    products = split_QNE @ split_QNE.transpose(1, 2)
+    rest_RN = dealt[:, whole:].T
+    products[: len(rest_RN)] += rest_RN[:, :, None] * rest_RN[:, None, :]
+    return products.cpu().numpy()
 
 
 def _from_gram(gram: Float64[Tensor, "n n"], rule: Weighing) -> Matrix:

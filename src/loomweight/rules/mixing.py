@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ..errors import BadParameter
 from ..shapes import Float, Float64
-from ..weights import BLOCK, Block
+from ..weights import Block
 from ..weights.gram import gram as gram_of
 from ..weights.spec import spans
 from .mix import mixed
+from .network import at_once
 from .rule import Opener, Pointwise, Rule, Weighing
 from .sets import Sets
 
@@ -65,6 +66,6 @@ class Mixing(Rule):
 
         def part(lo: int, hi: int) -> Tensor:
             rows = stack(lo, hi)
-            return rule((mixing @ rows.double()).to(rows.dtype))
+            return rule(mixing.to(rows.device, rows.dtype) @ rows)
 
-        return lambda lo, hi: torch.cat([part(lo + a, lo + b) for a, b in spans(hi - lo, BLOCK // mixing.shape[1])])
+        return lambda lo, hi: torch.cat([part(lo + a, lo + b) for a, b in spans(hi - lo, at_once(mixing.shape[1]))])
