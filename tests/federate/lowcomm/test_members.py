@@ -27,7 +27,7 @@ def worker(store, name, rounds, die_in=None, join=None, began=None, steps=2, mod
         if join is not None:
             assert join.wait(20)
         members = Members(store, name, **{**QUICK, **settings})
-        mine = model(seed=hash(name) % 100)
+        mine = model(seed=sum(map(ord, name)))
         inner = torch.optim.AdamW(mine.parameters(), lr=0.02)
         diloco = DiLoCo(mine, inner, steps, members, **({"rule": rule} if rule else {}))
         step = 0
@@ -133,12 +133,18 @@ def test_a_slow_worker_that_the_others_gave_up_joins_again() -> None:
         mine = plain()
         inner = torch.optim.SGD(mine.parameters(), lr=0.1)
         local = LocalSGD(mine, inner, 1, members)
-        while local.rounds < 40:
+
+        def over():
+            """Five rounds after both are together again."""
+            return members.roster.generation == 3 and local.rounds >= 5 + max(member.rounds for member in members.roster.members)
+
+        while not over():
             if name == "slow" and local.rounds == 5 and not slept:
                 slept.append(members.heart.stop())  # hangs, as a stopped process does
-                time.sleep(2.0)
+                while not store.check(["list/2"]):  # until the others have given it up
+                    time.sleep(0.01)
             train(mine, inner, len(name), range(local.rounds, local.rounds + 1), local.step)
-            time.sleep(0.1 if local.rounds > 5 else 0)
+            time.sleep(0.01)
         members.leave()
         return state(mine), members.history
 
@@ -168,12 +174,31 @@ def test_fragments_and_newcomers() -> None:
     assert all(same(found[0][0], other[0]) for other in found) and {one[1] for one in found} == {3}
 
 
+def test_a_store_that_is_gone_is_told() -> None:
+    members = Members(HashStore(), "a", **QUICK)
+    model = plain()
+    local = LocalSGD(model, torch.optim.SGD(model.parameters(), lr=0.1), 1, members)
+
+    class Broken:
+        def add(self, key, amount):
+            raise torch.distributed.DistNetworkError("connection reset by peer")
+
+    members.store = Broken()
+    with pytest.raises(WorkerDied, match=r"the store .* cannot be reached any more \(connection reset by peer\); start again from saved states"):
+        members.agree(lambda line: line.rows([1.0]))
+    members.heart.stop()
+    assert local.rounds == 0
+
+
 def test_another_model_is_refused_and_so_are_settings_out_of_range() -> None:
     store = HashStore()
     alone = Members(store, "a", **QUICK)
     LocalSGD(plain(), torch.optim.SGD(plain().parameters(), lr=0.1), 1, alone)
     with pytest.raises(BadParameter, match="worker b has another model or other settings than the run in this store"):
         LocalSGD(net(), torch.optim.SGD(net().parameters(), lr=0.1), 1, Members(store, "b"))
+    two = HashStore()
+    with pytest.raises(BadParameter, match="another worker of the run is named a; give each a name of its own"):
+        together([worker(two, "a", 1, fewest=2)] * 2)
     alone.leave()
     with pytest.raises(BadParameter, match="fewest no more than wished"):
         Members(store, "c", fewest=3, wished=2)

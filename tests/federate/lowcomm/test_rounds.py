@@ -419,6 +419,8 @@ def test_what_cannot_work_is_refused() -> None:
         LocalSGD(model, inner, 1)
     with pytest.raises(BadParameter, match="at least the number of fragments; found 2"):
         LocalSGD(model, inner, 2, alone, exchange=Exchange(fragments=3))
+    with pytest.raises(BadParameter, match="ReLU has no parameter that is trained"):
+        LocalSGD(nn.ReLU(), inner, 2, alone)
     with pytest.raises(BadParameter, match="finite and at least 0"):
         Exchange(weight=float("nan"))
     with pytest.raises((BadParameter, TypeError), match=r"'?raise'?, '?drop'?,? or '?mask'?"):  # under pytest the annotation is checked first

@@ -35,7 +35,12 @@ class Bucket:
         """The first tensor that holds NaN or Inf."""
         if all(bool(flat.sum().isfinite()) for flat in self.flats):
             return None
-        return next((name for name, view in self.views.items() if not bool(view.isfinite().all())), None)
+        return next((name for name, view in self.views.items() if not finite(view)), None)
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether all entries are; a sum is finite where they are, or nearly always, and costs least."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def working(dtype: torch.dtype) -> torch.dtype:

@@ -13,7 +13,7 @@ from ...rules.sets import Nonfinite
 from ...weights import Weights
 from ..messages import Message
 from ..plain import Tensors
-from .bucket import Bucket
+from .bucket import Bucket, finite
 from .line import Line
 
 
@@ -138,7 +138,7 @@ class Pool:
             pooled = Pooled(update.views, bad)
         else:
             pooled = self._combined(found, found.messages, update)
-        if name := next((name for name, tensor in pooled.update.items() if not bool(tensor.isfinite().all())), None):
+        if name := next((name for name, tensor in pooled.update.items() if not finite(tensor)), None):
             raise NonFinite(f"the pooled update holds NaN or Inf in tensor {name!r}, though no update does: they are too large for their dtype.")
         return pooled
 

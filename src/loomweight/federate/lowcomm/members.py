@@ -6,7 +6,8 @@ https://arxiv.org/abs/2106.10207), section 3.1, whose peers may vanish at any ti
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,6 +21,16 @@ from .roster import Member, Roster, Wanted, announce, arrive, formed, listed, ne
 
 T = TypeVar("T")
 _COMMIT, _ABORT = b"commit", b"abort"
+
+
+@contextmanager
+def _store() -> Iterator[None]:
+    """What breaks in the store itself cannot be borne."""
+    try:
+        yield
+    except distributed.DistError as error:
+        told = f"the store in which the workers find each other cannot be reached any more ({error})"
+        raise WorkerDied(f"{told}; start again from saved states, with a store in a process that outlives the workers.") from error
 
 
 class Members(Peers):
@@ -82,29 +93,36 @@ class Members(Peers):
 
         Raises:
             BadParameter: the run in this store is of another model or of other settings.
-            WorkerDied: too few came.
+            WorkerDied: too few came, or the store is gone.
         """
         mine = str(int(digest(what)))
-        if self.store.compare_set("what", "", mine).decode() != mine:
+        with _store():
+            known = self.store.compare_set("what", "", mine).decode()
+        if known != mine:
             raise BadParameter(f"worker {self.name} has another model or other settings than the run in this store; build both in the same way.")
         self.shared = shared
-        self._join()
-        self._open()
+        with _store():
+            self._join()
+            self._open()
         self._attached = True
         assert self.roster is not None
+        if self.roster.names.count(self.name) > 1:
+            self.leave()
+            raise BadParameter(f"another worker of the run is named {self.name}; give each a name of its own.")
         return self.roster.midst
 
     def agree(self, work: Callable[[Line], T]) -> T:
         """Again and again with those who are left, until it goes through in every one of them."""
         self._midst = True
-        while True:
-            self._open()
-            assert self.line is not None
-            done, found = self._tried(work, self.line)
-            if self._committed(done):
-                self._midst = False
-                return found  # type: ignore[return-value]
-            self._close()
+        with _store():
+            while True:
+                self._open()
+                assert self.line is not None
+                done, found = self._tried(work, self.line)
+                if self._committed(done):
+                    self._midst = False
+                    return found  # type: ignore[return-value]
+                self._close()
 
     def waiting(self) -> float:
         """How many have ever announced themselves."""
@@ -114,8 +132,9 @@ class Members(Peers):
         """A new generation, if somebody has announced themselves since the last."""
         if self.roster is None or waiting <= self.roster.announced:
             return False
-        self._close()
-        self._open()
+        with _store():
+            self._close()
+            self._open()
         return True
 
     def leave(self) -> None:

@@ -27,7 +27,7 @@ class Part:
     def __init__(self, tensors: dict[str, Tensor], outer: Outer | None) -> None:
         self.live = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
         self.counts = {name: tensor for name, tensor in tensors.items() if name.endswith(_COUNTS)}
-        self.memory = Bucket(self.live)
+        self.memory, self.scratch = Bucket(self.live), Bucket(self.live)
         self.agreed = {name: nn.Parameter(view) for name, view in self.memory.views.items()}
         self.stepped = {name: value for name, value in self.agreed.items() if outer and isinstance(self.live[name], nn.Parameter)}
         self.outer = outer(list(self.stepped.values())) if outer and self.stepped else None
@@ -41,8 +41,8 @@ class Part:
 
     @torch.no_grad()
     def update(self) -> Bucket:
-        """theta_old - theta_i: agreed values, as the model's dtype can hold them, minus the model's."""
-        found = Bucket(self.live)
+        """theta_old - theta_i: agreed values, as the model's dtype can hold them, minus the model's; it lies where the last one lay."""
+        found = self.scratch
         for name, tensor in self.live.items():
             begun = self.agreed[name] if self.agreed[name].dtype == tensor.dtype else cast(self.agreed[name], tensor.dtype, name).to(self.agreed[name].dtype)
             torch.sub(begun, tensor, out=found.views[name])

@@ -35,6 +35,8 @@ class Rounds:
         self.model, self.optimizer, self.pool, self.every = model, optimizer, pool, every
         self.peers: Peers = peers_of(group)
         self.parts: list[Part] = parts_of(model, pool.exchange.fragments, outer)
+        if not self.parts:
+            raise BadParameter(f"{type(model).__name__} has no parameter that is trained, so there is nothing to agree on.")
         self.rounds = self.steps = 0
         self.dropped: list[dict[str, Any]] = []
         self._idle, self._next, self._hook = False, 0, None
