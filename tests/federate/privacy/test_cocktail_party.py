@@ -135,7 +135,7 @@ def test_clothes_are_read_off_the_gradient_of_a_batch(batch: int, tmp_path: Path
     mixed, truth = gradient(images, labels), images.flatten(1)
     recovered = leaks(mixed, batch, (28, 28))
     assert matched(recovered, truth).mean > (0.98 if batch == 8 else 0.85)
-    assert matched(leaks(mixed, batch), truth).mean < 0.8  # whitened in pixels
+    assert matched(leaks(mixed, batch), truth).mean < (0.9 if batch == 8 else 0.75)  # whitened in pixels
     noised = mixed + mixed.norm() * torch.randn(mixed.shape, generator=torch.Generator().manual_seed(0))
     assert matched(leaks(noised, batch, (28, 28)), truth).mean < 1.2 * chance(truth)
     assert leak_picture(recovered, images, (28, 28), tmp_path / "leak.png").stat().st_size > 10_000

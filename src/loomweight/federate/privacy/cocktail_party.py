@@ -5,7 +5,7 @@ https://arxiv.org/abs/2209.05578), section 4. The authors' code was read (facebo
 Two differences for images. The mixture is whitened in differences between neighbouring pixels, not in pixels: that is linear in the pixels, so the same
 matrix unmixes both, but differences of images are sparse and nearly uncorrelated while images all have their bright middle. And total variation
 is then the measure of non-Gaussianity. On 8 images of Fashion-MNIST
-the mean correlation with the truth is above 0.98 with this, and below 0.8 without.
+the mean correlation with the truth is above 0.98 with this, and below 0.9 without; on 32, above 0.85 and below 0.75.
 """
 
 from collections.abc import Sequence
