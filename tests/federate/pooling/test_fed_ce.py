@@ -1,12 +1,15 @@
 """FedCE: values by hand, what clients measure, and whom it favours."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from loomweight.errors import BadParameter
-from loomweight.federate import FedCE, LeaveOneOut, Server, Strategy, Task, Trainer, simulate
+from loomweight.federate import FedCE, Federation, LeaveOneOut, Sample, Server, Strategy, Task, Trainer, simulate
 from loomweight.federate.pooling.fed_ce import leave_one_out_cosines
+from tests.federate import small
 
 from .served import pooled, reply
 
@@ -74,6 +77,16 @@ def test_who_has_what_no_other_has_counts_more_and_a_copy_less() -> None:
     found = simulate(model, clients, Strategy(aggregate=FedCE(), objective=(LeaveOneOut(),)), rounds=6)
     shares = [found.last(f"contribution of {client}") for client in clients]
     assert sum(shares) == pytest.approx(1.0) and shares[3] > 0.35 > 0.25 > max(shares[:3])
+
+
+def test_what_clients_remember_goes_on_in_a_folder_to_the_same_bits(tmp_path: Path) -> None:
+    def run(rounds: int, folder: Path | None = None) -> Federation:
+        strategy = Strategy(choose=Sample(2), aggregate=FedCE(), objective=(LeaveOneOut(),))
+        return simulate(small.model(), small.clients(), strategy, rounds, folder=folder)
+
+    run(2, tmp_path)
+    pieces, straight = run(4, tmp_path), run(4)
+    assert small.same(pieces.weights, straight.weights) and pieces.history == straight.history
 
 
 def test_it_is_no_defence() -> None:
