@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributed import HashStore, ProcessGroupGloo
 
 from loomweight.errors import BadParameter, NonFinite, TooFewSets, WorkerDied
-from loomweight.federate import Message
+from loomweight.federate import QSGD, ErrorFeedback, Half, Message, RandomK, Sign, TopK
 from loomweight.federate.lowcomm import DiLoCo, Exchange, Group, LocalSGD
 from loomweight.rules import CenteredClip, GeometricMedian, Krum, Mean, Median, TrimmedMean
 
@@ -329,6 +329,23 @@ def test_a_form_of_messages_makes_them_shorter_and_hides_no_nan(rule) -> None:
         torch.testing.assert_close(tensor, whole[0][0][name], rtol=0, atol=2e-3)  # 1/127 of a step, in each of two
     sick = run(make(Bytes()), steps=2, model=plain, spoil=lambda rank, step, model: poisoned(rank, step, nn.ModuleDict({"3": model[2]})))
     assert sick[0][1].dropped == [{"round": 0, "worker": "1", "tensor": "2.weight"}] and all(tensor.isfinite().all() for tensor in sick[1][0].values())
+
+
+@pytest.mark.parametrize("message", [Half(), Sign(), TopK(0.2), QSGD(4), RandomK(0.3)], ids=lambda message: type(message).__name__)
+def test_messages_of_federations_are_forms(message) -> None:
+    """Replicas stay equal, fewer bytes go, and numbers are drawn anew for each worker and round."""
+    plainly, formed = (
+        run(lambda model, inner, group, form=form: LocalSGD(model, inner, 2, group, Median(), Exchange(message=form)), workers=2, steps=4, model=plain)
+        for form in (None, message)
+    )
+    assert same(formed[0][0], formed[1][0]) and formed[0][1].bytes_sent < plainly[0][1].bytes_sent
+
+
+def test_a_message_with_memory_is_refused() -> None:
+    model = plain()
+    local = LocalSGD(model, SGD(model.parameters()), 1, ProcessGroupGloo(HashStore(), 0, 1), exchange=Exchange(message=ErrorFeedback(TopK(0.2))))
+    with pytest.raises(BadParameter, match="which workers that may end a round twice cannot; use one without memory"):
+        local.step()
 
 
 def test_messages_of_other_lengths_and_masks_are_refused() -> None:

@@ -13,6 +13,7 @@ from ...rules.sets import Nonfinite
 from ...weights import Weights
 from ..messages import Message
 from ..plain import Tensors
+from .asked import Asked
 from .bucket import Bucket, finite
 from .line import Line
 
@@ -24,8 +25,8 @@ class Exchange:
     Args:
         nonfinite: as `combine`'s: "raise" on every worker, "drop" the worker (counted against the rule's f), or "mask" the entry.
         weight: of this worker in the pool; finite and at least 0. All 1: no weights are used.
-        message: the form in which updates are sent, of `loomweight.federate.messages`; None sends them as they are. It may not ask for a client's memory or
-            draw numbers, and what it packs has to be equally long on all workers.
+        message: the form in which updates are sent, of `loomweight.federate.messages`; None sends them as they are. It may draw numbers,
+            but keep no memory, and what it packs has to be equally long on all workers.
         fragments: cut the model into so many parts, which are synchronised one after the other, `every / fragments` steps apart.
 
     Raises:
@@ -104,7 +105,7 @@ class Pool:
 
     def gather(self, line: Line, update: Bucket, row: Row) -> Gathered:
         """The collectives; nothing is judged yet."""
-        packed = {} if self.summed else self._packed(update.views, row)
+        packed = {} if self.summed else self._packed(update.views, row, line.names[line.rank])
         row.size = sum(tensor.nbytes for tensor in packed.values())
         found = Gathered(line.names, [Row.of(numbers) for numbers in line.rows(row.numbers())])
         if differ := [name for name, other in zip(line.names, found.rows, strict=True) if (other.rounds, other.part) != (row.rounds, row.part)]:
@@ -153,12 +154,12 @@ class Pool:
             line.sum(flat)
             flat.div_(sum(weights) or 1.0)
 
-    def _packed(self, update: Tensors, row: Row) -> Tensors:
+    def _packed(self, update: Tensors, row: Row, name: str) -> Tensors:
         """A form of messages is never given NaN, which it might hide: the row says that it is there."""
         if self.exchange.message is None:
             return update
         sound = update if row.bad < 0 else {name: torch.zeros_like(tensor) for name, tensor in update.items()}
-        return self.exchange.message.pack(sound, None)  # type: ignore[arg-type]  # as `Exchange` says, it asks for no client
+        return self.exchange.message.pack(sound, Asked((name, row.rounds, row.part)))  # type: ignore[arg-type]  # what a worker has of it
 
     def _messages(self, line: Line, packed: Tensors, update: Tensors) -> list[Tensors]:
         pieces = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in packed.values()]
