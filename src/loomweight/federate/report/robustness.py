@@ -149,11 +149,8 @@ def rules_against(n: int, f: int) -> dict[str, Rule]:
     }
     rules: dict[str, Rule] = {
         "Mean": Mean(),
-        "Median": Median(),
-        "TrimmedMean": TrimmedMean(f),
-        "GeometricMedian": GeometricMedian(),
+        **mixed,
         "Krum": Krum(f),
-        "MultiKrum": MultiKrum(f),
         "MultiKrum, n-f-1": MultiKrum(f, neighbours=n - f - 1),
         "Bulyan": Bulyan(min(f, (n - 3) // 4)),
         "MeanAroundMedian": MeanAroundMedian(f),
