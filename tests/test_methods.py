@@ -95,6 +95,8 @@ METHODS = {
     "Tackling Data Heterogeneity in Federated Learning via Loss Decomposition": ("federate", "principal_directions"),
     "Vanishing Variance Problem in Fully Decentralized Neural-Network Systems": ("federate", "variance_corrected"),
     "Analytic Federated Learning": ("federate", "analytic"),
+    "Exploring Parameter-Efficient Fine-Tuning to Enable Foundation Models in Federated Learning": ("federate", "fedpeft"),
+    "Selective Aggregation for Low-Rank Adaptation in Federated Learning": ("federate", "fedsa_lora"),
     "Distributed Learning of Mixtures of Experts": ("federate", "reduce_mixtures"),
 }
 #: owed papers whose methods are not built yet

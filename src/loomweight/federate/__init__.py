@@ -184,6 +184,8 @@ from .report import write_history as write_history
 from .saved import resumed as resumed
 from .saved import state_of_server as state_of_server
 from .server import Server as Server
+from .sharing import fedpeft as fedpeft
+from .sharing import fedsa_lora as fedsa_lora
 from .simulate import simulate as simulate
 from .speeds import Bernoulli as Bernoulli
 from .speeds import Markov as Markov
