@@ -1,8 +1,9 @@
 """Confident outputs cost something.
 
-Paper: Tackling Data Heterogeneity in Federated Learning via Loss Decomposition (2024, https://arxiv.org/abs/2408.12300), section 2.3.
+Paper: Tackling Data Heterogeneity in Federated Learning via Loss Decomposition (2024, https://arxiv.org/abs/2408.12300).
 
-Read with the authors' code (Zeng-Shuang/FedLD, 9440494): the norm is that of the probabilities of a whole batch, not of the logits. The server's half of
+Read with the authors' code (Zeng-Shuang/FedLD, 9440494): the norm is that of the probabilities of a whole batch, where the paper's
+summary speaks of logits. The server's half of
 the method is `PrincipalDirections`.
 """
 

@@ -1,6 +1,6 @@
 """A client's half of analytic federated learning: no training, one pass over its data.
 
-Paper: Analytic Federated Learning (2024, https://arxiv.org/abs/2405.16240), equations 4 and 5.
+Paper: Analytic Federated Learning (2024, https://arxiv.org/abs/2405.16240).
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Ridge regression of data that stay where they are: one round, and exact however they are split.
 
-Paper: Analytic Federated Learning (2024, https://arxiv.org/abs/2405.16240), equations 4 to 15.
+Paper: Analytic Federated Learning (2024, https://arxiv.org/abs/2405.16240).
 
 Read with the authors' code (ZHUANGHP/Analytic-federated-learning, 1e7c2d9). It merges two clients after the other by a law of four inverses; that law is
 (C_1 + C_2)^-1 (C_1 W_1 + C_2 W_2), as the tests show, so that here only the sums of C_k and of C_k W_k are taken, and one system is solved.

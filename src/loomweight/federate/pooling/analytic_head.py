@@ -1,6 +1,6 @@
 """Analytic federated learning of the last layer of a model.
 
-Paper: Analytic Federated Learning (2024, https://arxiv.org/abs/2405.16240), algorithm 1.
+Paper: Analytic Federated Learning (2024, https://arxiv.org/abs/2405.16240).
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """Clients that answer seldom count the more, without knowing how seldom.
 
-Paper: A Lightweight Method for Tackling Unknown Participation Statistics in Federated Averaging (2023, https://arxiv.org/abs/2306.03401),
-algorithm 2 and section 4.
+Paper: A Lightweight Method for Tackling Unknown Participation Statistics in Federated Averaging (2023, https://arxiv.org/abs/2306.03401).
 
 Read with the authors' code (IBM/fedau, 6e9cce9): a client's weight is the mean of the intervals that ended before this round, and 1 while there is
 none; a silence of `cutoff` rounds ends an interval too. What is kept is three whole numbers for each client, and one sum while a round lasts.

@@ -1,6 +1,6 @@
 """Clients that bring what no other has count more.
 
-Paper: Fair Federated Medical Image Segmentation via Client Contribution Estimation (2023, https://arxiv.org/abs/2303.16520), section 3.
+Paper: Fair Federated Medical Image Segmentation via Client Contribution Estimation (2023, https://arxiv.org/abs/2303.16520).
 
 Read with the authors' code (NVIDIA/NVFlare, f3b7c1b, app_opt/pt/fedce.py and research/fed-ce). It is fair to clients, and no defence against them: an
 update that has nothing to do with the others, hostile or not, is as new as can be.

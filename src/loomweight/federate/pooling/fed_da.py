@@ -1,6 +1,6 @@
 """The target's update and the sources', mixed by how much each is worth to the target.
 
-Paper: Principled Federated Domain Adaptation: Gradient Projection and Auto-Weighting (2023, https://arxiv.org/abs/2302.05049), section 4 (FedDA).
+Paper: Principled Federated Domain Adaptation: Gradient Projection and Auto-Weighting (2023, https://arxiv.org/abs/2302.05049).
 
 Read with the authors' code (jackyzyb/AutoFedGP, 7b10ca9, empirical_metric.py), whose estimates are these; ours come of inner products.
 """

@@ -1,6 +1,6 @@
 """Clients whose labels are spread as they are in all count more.
 
-Paper: FedDisco: Federated Learning with Discrepancy-Aware Collaboration (2023, https://arxiv.org/abs/2305.19229), equation 6.
+Paper: FedDisco: Federated Learning with Discrepancy-Aware Collaboration (2023, https://arxiv.org/abs/2305.19229).
 
 Read with the authors' code (MediaBrain-SJTU/FedDisco, f3ea299), whose divergences of KL sum to 1 over the clients of a round; its defaults are a = 0.5,
 b = 0.1. Where no weight would be left, the examples alone count: there the code has no answer.

@@ -1,6 +1,6 @@
 """The target's update, and what of it points the way the sources go.
 
-Paper: Principled Federated Domain Adaptation: Gradient Projection and Auto-Weighting (2023, https://arxiv.org/abs/2302.05049), sections 3 and 4 (FedGP).
+Paper: Principled Federated Domain Adaptation: Gradient Projection and Auto-Weighting (2023, https://arxiv.org/abs/2302.05049).
 
 Read with the authors' code (jackyzyb/AutoFedGP, 7b10ca9). It multiplies a source's update by the cosine and by a ratio of step counts and rates that
 stands for |g_T| / |g_i|; here it is the paper's projection itself. As there, each tensor is projected alone and the weights b_i are of all tensors together.

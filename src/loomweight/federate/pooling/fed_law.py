@@ -1,10 +1,11 @@
 """The server learns how much each client counts, and how much the sum is to shrink, on a few examples of its own.
 
-Paper: Revisiting Weighted Aggregation in Federated Learning with Neural Networks (2023, https://arxiv.org/abs/2302.10911), section 4 and equation 6.
+Paper: Revisiting Weighted Aggregation in Federated Learning with Neural Networks (2023, https://arxiv.org/abs/2302.10911).
 
 Read with the authors' code (ZexiLee/ICML-2023-FedLAW, 47f7a72): gamma = exp(g) from g = 0, lambda = softmax(l) from the examples, Adam with betas (0.5, 0.999),
 its rate halved every 20 epochs. Where we differ: batches keep their order and dropout is off, so that nothing is drawn at the server; buffers, such
-as BatchNorm's statistics, are averaged and not shrunk. Coherence is the paper's for a pair of clients, averaged over the other clients.
+as BatchNorm's statistics, are averaged and not shrunk. Coherence, which the code does not have, is read as the
+mean cosine of a client's update with those of the others.
 """
 
 import copy

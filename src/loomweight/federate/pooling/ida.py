@@ -1,8 +1,9 @@
 """Clients near the mean count more, and those that fit their data too well less.
 
-Paper: Inverse Distance Aggregation for Federated Learning with Non-IID Data (2020, https://arxiv.org/abs/2008.07665), section 2.
+Paper: Inverse Distance Aggregation for Federated Learning with Non-IID Data (2020, https://arxiv.org/abs/2008.07665).
 
-Where we differ: distances are Euclidean. Without the accuracies it is `Pool(InverseDistance())`. There is no code of the authors.
+No code of the authors was found. Distances are Euclidean, and without the accuracies it is `Pool(InverseDistance())`; an accuracy divides the weight, and
+counts at least as a floor, which is our reading of "inverse training accuracy".
 """
 
 from collections.abc import Sequence

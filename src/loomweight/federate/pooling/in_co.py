@@ -1,9 +1,9 @@
 """Clients of different depth: each tensor is averaged over those that have it, and deep ones take something of shallow ones.
 
-Paper: Internal Cross-layer Gradients for Extending Homogeneity to Heterogeneity in Federated Learning (2023, https://arxiv.org/abs/2308.11464), equation 4.
+Paper: Internal Cross-layer Gradients for Extending Homogeneity to Heterogeneity in Federated Learning (2023, https://arxiv.org/abs/2308.11464).
 
 Read with the authors' code (ChanYunHin/InCo-Aggregation, b767140). It takes each 3 x 3 kernel of a convolution for itself and each vector of a norm whole;
-here, as in the paper, a tensor is whole. The code clips what comes of it to +-0.1 in every entry (`clip`). It weighs clients alike.
+here a tensor is whole. The code clips what comes of it to +-0.1 in every entry (`clip`). It weighs clients alike.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Updates are rebuilt of the directions that most of them share.
 
-Paper: Tackling Data Heterogeneity in Federated Learning via Loss Decomposition (2024, https://arxiv.org/abs/2408.12300), section 2.4.
+Paper: Tackling Data Heterogeneity in Federated Learning via Loss Decomposition (2024, https://arxiv.org/abs/2408.12300).
 
 Read with the authors' code (Zeng-Shuang/FedLD, 9440494), which this follows tensor by tensor. There the first round is a plain mean, for want of a
 history that is not looked at later; and each direction is turned to where most clients go, which changes nothing, since a projection does not depend on it.

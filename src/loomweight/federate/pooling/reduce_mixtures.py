@@ -1,6 +1,6 @@
 """Mixtures of experts that were fitted apart become one with as many experts, by the least transport.
 
-Paper: Distributed Learning of Mixtures of Experts (2023, https://arxiv.org/abs/2312.09877), sections 3 and 4, algorithm 1.
+Paper: Distributed Learning of Mixtures of Experts (2023, https://arxiv.org/abs/2312.09877), sections 3 and 4.
 
 Read with the authors' code (nhat-thien/Distributed-Mixture-Of-Experts, b4f46d6). The gates are softmax gates, and the optimal plan is in closed form: all
 of an expert's part at an input goes to the nearest one. Where we differ: the code starts from clusters of the experts, at random, and fits the gates to

@@ -1,6 +1,6 @@
 """Momentum at the server: FedAvgM.
 
-Paper: Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification (2019, https://arxiv.org/abs/1909.06335), section 4.3.
+Paper: Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification (2019, https://arxiv.org/abs/1909.06335).
 """
 
 from functools import partial

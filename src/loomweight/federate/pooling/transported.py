@@ -1,6 +1,6 @@
 """Mixtures of experts of clients, pooled by the least transport at a server.
 
-Paper: Distributed Learning of Mixtures of Experts (2023, https://arxiv.org/abs/2312.09877), algorithm 1.
+Paper: Distributed Learning of Mixtures of Experts (2023, https://arxiv.org/abs/2312.09877).
 """
 
 from dataclasses import dataclass, field

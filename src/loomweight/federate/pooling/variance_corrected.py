@@ -1,6 +1,6 @@
 """Averages that keep the variance of what is averaged.
 
-Paper: Vanishing Variance Problem in Fully Decentralized Neural-Network Systems (2024, https://arxiv.org/abs/2404.04616), section 4.
+Paper: Vanishing Variance Problem in Fully Decentralized Neural-Network Systems (2024, https://arxiv.org/abs/2404.04616).
 
 Read with the authors' code (its class VarianceCorrector, in a stored copy without its repository's name). It adds 1e-4 to both variances before it
 divides them, which leaves tensors of small weights nearly uncorrected; here nothing is added, and a tensor without variance is left as it is.
