@@ -31,6 +31,7 @@ from .choosing import Known as Known
 from .choosing import Sample as Sample
 from .controlled import scafcom as scafcom
 from .controlled import scallion as scallion
+from .edge import edge_reply as edge_reply
 from .faults import Fault as Fault
 from .federation import Federation as Federation
 from .guard import Guard as Guard
@@ -63,6 +64,7 @@ from .messages import Message as Message
 from .messages import RandomK as RandomK
 from .messages import Sign as Sign
 from .messages import TopK as TopK
+from .objectives import AnchorSampling as AnchorSampling
 from .objectives import ClientMomentum as ClientMomentum
 from .objectives import Curriculum as Curriculum
 from .objectives import DeltaSGD as DeltaSGD
@@ -118,6 +120,8 @@ from .pooling import Anarchic as Anarchic
 from .pooling import Book as Book
 from .pooling import Buffered as Buffered
 from .pooling import ControlledPool as ControlledPool
+from .pooling import Delayed as Delayed
+from .pooling import FedAMD as FedAMD
 from .pooling import FedAU as FedAU
 from .pooling import FedCE as FedCE
 from .pooling import FedDA as FedDA

@@ -8,6 +8,7 @@ import torch
 
 from loomweight.errors import BadParameter
 from loomweight.federate import (
+    Book,
     DriveApart,
     Fault,
     Gossip,
@@ -16,6 +17,7 @@ from loomweight.federate import (
     Local,
     PolyakMomentum,
     Pool,
+    Reply,
     Strategy,
     World,
     complete,
@@ -127,3 +129,17 @@ def test_words() -> None:
         gossip(model(), clients(4), Strategy(aggregate=Gossip(ring(3))), 1)
     with pytest.raises(BadParameter, match=r"a Gossip\(graph\), found Pool"):
         gossip(model(), clients(4), Strategy(), 1)
+
+
+def test_variance_vanishes_by_averaging_and_not_with_the_correction() -> None:
+    """Nodes whose models have nothing to do with each other: n averaged models have 1 / n of the variance, corrected ones all of it."""
+    start = {f"n{i}": {"w": torch.randn(64, 64, generator=torch.Generator().manual_seed(i))} for i in range(8)}
+    book = Book(0, tuple(start))
+    held = {"replies": [Reply(name, 0, {"w": torch.zeros(64, 64)}) for name in start]}
+
+    def spread(correct: bool) -> list[float]:
+        _, state = Gossip(complete(8), correct=correct).pool({"w": torch.zeros(64, 64)}, held, {"nodes": start}, book)
+        return [model["w"].var().item() for model in state["nodes"].values()]
+
+    assert spread(correct=False) == pytest.approx([1 / 8] * 8, rel=0.1)  # 4096 draws: the variance is within a few per cent
+    assert spread(correct=True) == pytest.approx([1.0] * 8, rel=0.05)  # the same

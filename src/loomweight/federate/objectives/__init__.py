@@ -1,5 +1,6 @@
 """Terms of a client's objective: what its local training adds to plain descent."""
 
+from .anchor_sampling import AnchorSampling as AnchorSampling
 from .client_momentum import ClientMomentum as ClientMomentum
 from .curriculum import Curriculum as Curriculum
 from .delta_sgd import DeltaSGD as DeltaSGD

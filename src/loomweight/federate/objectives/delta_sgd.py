@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from ...errors import BadParameter
-from .aside import aside
+from .aside import gradient_aside
 from .term import Term
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class DeltaSGD(Term):
         """The rate of this step."""
         scratch = work.scratch_of(self)
         if "at" in scratch:
-            before = _gradient_at(work, scratch["at"], scratch["batch"]) if self.same_batch else scratch["gradient"]
+            before = gradient_aside(work, scratch["at"], scratch["batch"]) if self.same_batch else scratch["gradient"]
             moved = _norm([param.detach() - scratch["at"][name] for name, param in work.params.items()])
             turned = _norm([param.grad - before[name] for name, param in work.params.items() if param.grad is not None])
             bound = sqrt(1 + self.delta * scratch["theta"]) * work.rate
@@ -72,14 +71,6 @@ class DeltaSGD(Term):
         scratch["at"] = {name: param.detach().clone() for name, param in work.params.items()}
         if not self.same_batch:
             scratch["gradient"] = {name: param.grad.clone() for name, param in work.params.items() if param.grad is not None}
-
-
-def _gradient_at(work: "Work", place: dict[str, Tensor], batch: Any) -> dict[str, Tensor]:
-    """The gradient of the batch's loss at another place; the model stays as it is."""
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in place.items()}
-    outputs = aside(work.model, batch[:-1], leaves)
-    found = torch.autograd.grad(work.local.loss(outputs, batch[-1]), list(leaves.values()), allow_unused=True)
-    return {name: torch.zeros_like(leaf) if part is None else part for (name, leaf), part in zip(leaves.items(), found, strict=True)}
 
 
 def _norm(tensors: list[Tensor]) -> float:

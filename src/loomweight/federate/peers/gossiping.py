@@ -2,7 +2,8 @@
 
 Papers: Can Decentralized Algorithms Outperform Centralized Algorithms? A Case Study for Decentralized Parallel Stochastic Gradient Descent (2017,
 https://arxiv.org/abs/1705.09056), algorithm 1, with the mean; Robust Collaborative Learning with Linear Gradient Overhead (2022,
-https://arxiv.org/abs/2209.10931), algorithm 1 (MoNNA), with `NearestNeighbourMean` and `PolyakMomentum`.
+https://arxiv.org/abs/2209.10931), algorithm 1 (MoNNA), with `NearestNeighbourMean` and `PolyakMomentum`; Vanishing Variance Problem in Fully Decentralized
+Neural-Network Systems (2024, https://arxiv.org/abs/2404.04616), with `correct`.
 
 Code read: LPD-EPFL/robust-collaborative-learning at 3425aa1, peerToPeer.py and aggregators/cva.py. There neighbours exchange momenta; the paper's algorithm
 and ours exchange models.
@@ -22,6 +23,7 @@ from ..plain import Plain, Tensors, nbytes
 from ..pooling import Aggregate, Book
 from ..pooling.aggregate import kept
 from ..pooling.pool import stepped
+from ..pooling.variance_corrected import variance_corrected
 from .graph import Graph
 from .two_faced import TwoFaced
 
@@ -38,6 +40,8 @@ class Gossip(Aggregate):
     Args:
         graph: of the clients, in their order.
         rule: of a node's own model (the first) and its neighbours'; None is the mean with the graph's weights.
+        correct: stretch that mean to the mean variance of what is in it, see `variance_corrected`: models that have nothing to do with each other yet
+            do not average each other away.
         hostile: nodes that are left out of the mean and the disagreement; `gossip` fills it in.
         faces: nodes that tell each neighbour something else; `gossip` fills it in.
         seed: of their random numbers.
@@ -49,6 +53,7 @@ class Gossip(Aggregate):
 
     graph: Graph
     rule: Rule | None = None
+    correct: bool = False
     hostile: frozenset[str] = frozenset()
     faces: Mapping[str, TwoFaced] = field(default_factory=dict)
     seed: int = 0
@@ -85,6 +90,9 @@ class Gossip(Aggregate):
             found = combine([own, *heard.values()], self.rule)
             return {name: found[name].to(own[name].dtype) for name in own}
         row = self.graph.mixing[place]
+        if self.correct and heard:
+            shares = [float(row[j]) for j in heard]
+            return variance_corrected(list(heard.values()), shares, own, keep=1 - sum(shares))
         return {name: _weighted(own[name], {j: model[name] for j, model in heard.items()}, row) for name in own}
 
     def _told(self, sender: str, receiver: str, trained: Mapping[str, Tensors], book: Book) -> Tensors | None:

@@ -9,8 +9,10 @@ from .analytic_head import AnalyticHead as AnalyticHead
 from .anarchic import Anarchic as Anarchic
 from .buffered import Buffered as Buffered
 from .controlled_pool import ControlledPool as ControlledPool
+from .delayed import Delayed as Delayed
 from .fed_adagrad import fed_adagrad as fed_adagrad
 from .fed_adam import fed_adam as fed_adam
+from .fed_amd import FedAMD as FedAMD
 from .fed_au import FedAU as FedAU
 from .fed_ce import FedCE as FedCE
 from .fed_da import FedDA as FedDA
