@@ -46,6 +46,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {"Aligning": "ALIGN.md"},
         {"Averages along a run": "TRAJECTORY.md"},
         {"Supernets": "SUPERNET.md"},
+        {"Federate": "FEDERATE.md"},
         "methods.md",
         {"Packages": packages},
         *documents,

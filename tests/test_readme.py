@@ -36,7 +36,7 @@ def made(target: str) -> list[str]:
 
 
 def test_the_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    source, _ = fenced("python")
+    source, _, _ = fenced("python")
     assert len(source.splitlines()) <= 22
     monkeypatch.chdir(tmp_path)
     names: dict = {}
@@ -54,13 +54,23 @@ def test_the_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_the_example_of_a_supernet_runs() -> None:
-    _, source = fenced("python")
+    _, source, _ = fenced("python")
     names: dict = {}
     with torch.random.fork_rng():
         exec(compile(source, "README.md", "exec"), names)
     width = names["found"].best.parameters["width 0"]
     assert sum(parameter.numel() for parameter in names["plain"].parameters()) == 11 * width + 2 <= 200  # 8 in, 2 out, both biases
     assert type(names["plain"]) is torch.nn.Sequential and names["plain"][0].out_features == width
+
+
+def test_the_example_of_a_federation_runs() -> None:
+    _, _, source = fenced("python")
+    names: dict = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        exec(compile(source, "README.md", "exec"), names)
+    history = names["found"].history
+    assert len(history) == 5 and history[-1]["loss"] < history[0]["loss"] and history[-1]["pooled"] == 10
 
 
 def trimmed(delta, keep: float = 0.2):
