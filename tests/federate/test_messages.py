@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from loomweight.errors import BadParameter, BadReply, LoomweightError, Overflow
-from loomweight.federate import QSGD, Attack, ErrorFeedback, Half, Message, RandomK, Reply, Server, Sign, Strategy, TopK, World, simulate
+from loomweight.federate import QSGD, Attack, ErrorFeedback, Half, Message, RandomK, Reply, ScaledSign, Server, Strategy, TopK, World, simulate
 from loomweight.federate.messages.message import opened
 from loomweight.federate.messages.packing import packed_bits, unpacked_bits
 
 from .small import clients, deep, whole_batch
 
 LIKE = {"w": torch.zeros(5, 7), "b": torch.zeros(3), "n": torch.tensor(0)}
-PARTS = [TopK(0.2), RandomK(0.2), Sign(), QSGD(8), QSGD(4), QSGD(2), QSGD(8, "norm"), Half(), Half("float16"), ErrorFeedback(TopK(0.2))]
+PARTS = [TopK(0.2), RandomK(0.2), ScaledSign(), QSGD(8), QSGD(4), QSGD(2), QSGD(8, "norm"), Half(), Half("float16"), ErrorFeedback(TopK(0.2))]
 every_part = pytest.mark.parametrize("part", PARTS, ids=repr)
 
 
@@ -52,7 +52,7 @@ def test_what_comes_out_has_the_names_shapes_and_types_that_went_in(part: Messag
     [
         ((TopK(0.2),), 7 * 8 + 8 + 8),  # 7 of 35 entries and 1 of 3, each a float32 and an int32; the integer as it is
         ((RandomK(0.2),), 7 * 4 + 4 + 8 + 8),  # values, and one seed
-        ((Sign(),), (5 + 4) + (1 + 4) + 8),
+        ((ScaledSign(),), (5 + 4) + (1 + 4) + 8),
         ((QSGD(8),), (35 + 4) + (3 + 4) + 8),
         ((QSGD(4),), (18 + 4) + (2 + 4) + 8),
         ((QSGD(2),), (9 + 4) + (1 + 4) + 8),
@@ -77,7 +77,7 @@ def test_what_the_history_counts_is_what_is_sent() -> None:
     assert plain == 3 * (4 * floats + 8)
     half = simulate(deep(), clients(), Strategy(local=whole_batch(), message=(Half(),)), 1).history[0]["bytes_up"]
     assert half == 3 * (2 * floats + 8)
-    signs = simulate(deep(), clients(), Strategy(local=whole_batch(), message=(ErrorFeedback(Sign()),)), 1).history[0]["bytes_up"]
+    signs = simulate(deep(), clients(), Strategy(local=whole_batch(), message=(ErrorFeedback(ScaledSign()),)), 1).history[0]["bytes_up"]
     assert signs == 3 * (8 + sum(4 + -(-t.numel() // 8) for t in deep().state_dict().values() if t.is_floating_point()))
 
 
@@ -99,7 +99,7 @@ def test_top_k_is_a_contraction_and_the_best_of_its_size(values: list[float], sh
 def test_scaled_signs_lose_what_the_paper_says(values: list[float]) -> None:
     """||x - C(x)||^2 = (1 - ||x||_1^2 / (n ||x||^2)) ||x||^2."""
     x = torch.tensor(values, dtype=torch.float64)
-    lost = (x - Sign().open(Sign().pack({"x": x}, work(like={"x": x})), {"x": x})["x"]).square().sum().item()
+    lost = (x - ScaledSign().open(ScaledSign().pack({"x": x}, work(like={"x": x})), {"x": x})["x"]).square().sum().item()
     expected = x.square().sum().item() - x.abs().sum().item() ** 2 / len(x)
     assert lost == pytest.approx(expected, rel=1e-4, abs=1e-3 + 1e-6 * x.square().sum().item())  # the scale is a float32
 
@@ -163,16 +163,16 @@ HOSTILE = [
     (RandomK(0.2), {":seed": torch.ones(1)}, "float32, expected 1 int64"),
     (RandomK(0.2), {"w:values": torch.ones(35)}, "expected 7"),
     (RandomK(0.2), {"x:values": ONE}, "no floating tensor of its name"),
-    (Sign(), {"w:signs": torch.zeros(4, dtype=torch.uint8)}, "expected 5 uint8"),
-    (Sign(), {"w:signs": torch.zeros(5)}, "float32, expected 5 uint8"),
-    (Sign(), {"w:scale": torch.tensor([float("nan")])}, "scale nan, expected a finite number"),
-    (Sign(), {"w:scale": torch.tensor([float("inf")])}, "scale inf"),
-    (Sign(), {"w:scale": torch.tensor([-1.0])}, "scale -1.0"),
-    (Sign(), {"w:scale": torch.ones(2)}, "expected 1 float32"),
-    (Sign(), {"w:count": torch.tensor([35])}, "the server has another of its name"),
-    (Sign(), {"x:signs": torch.zeros(1, dtype=torch.uint8), "x:scale": ONE}, "the server has none of its name"),
-    (Sign(), {"x:signs": torch.zeros(1, dtype=torch.uint8), "x:scale": ONE, "x:count": torch.tensor([2**60])}, "holds 8 at most"),
-    (Sign(), {"x:signs": torch.zeros(1, dtype=torch.uint8), "x:scale": ONE, "x:count": torch.tensor([-1])}, "as -1 entries"),
+    (ScaledSign(), {"w:signs": torch.zeros(4, dtype=torch.uint8)}, "expected 5 uint8"),
+    (ScaledSign(), {"w:signs": torch.zeros(5)}, "float32, expected 5 uint8"),
+    (ScaledSign(), {"w:scale": torch.tensor([float("nan")])}, "scale nan, expected a finite number"),
+    (ScaledSign(), {"w:scale": torch.tensor([float("inf")])}, "scale inf"),
+    (ScaledSign(), {"w:scale": torch.tensor([-1.0])}, "scale -1.0"),
+    (ScaledSign(), {"w:scale": torch.ones(2)}, "expected 1 float32"),
+    (ScaledSign(), {"w:count": torch.tensor([35])}, "the server has another of its name"),
+    (ScaledSign(), {"x:signs": torch.zeros(1, dtype=torch.uint8), "x:scale": ONE}, "the server has none of its name"),
+    (ScaledSign(), {"x:signs": torch.zeros(1, dtype=torch.uint8), "x:scale": ONE, "x:count": torch.tensor([2**60])}, "holds 8 at most"),
+    (ScaledSign(), {"x:signs": torch.zeros(1, dtype=torch.uint8), "x:scale": ONE, "x:count": torch.tensor([-1])}, "as -1 entries"),
     (QSGD(8), {"w:levels": torch.full((35,), 255, dtype=torch.uint8)}, "code 255; 254 is the largest of 8 bits"),
     (QSGD(2), {"w:levels": torch.full((9,), 255, dtype=torch.uint8)}, "code 3; 2 is the largest"),
     (QSGD(4), {"w:levels": torch.zeros(35, dtype=torch.uint8)}, "expected 18 uint8"),

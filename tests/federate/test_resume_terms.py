@@ -8,6 +8,7 @@ import torch
 
 from loomweight.federate import (
     QSGD,
+    Aggregate,
     ClientMomentum,
     Curriculum,
     DeltaSGD,
@@ -15,13 +16,15 @@ from loomweight.federate import (
     Half,
     Langevin,
     Local,
+    Message,
     Moon,
     Proximal,
     RandomK,
     Sample,
     Scaffold,
-    Sign,
+    ScaledSign,
     Strategy,
+    Term,
     TopK,
     WassersteinRobust,
     World,
@@ -30,6 +33,7 @@ from loomweight.federate import (
     scallion,
     simulate,
 )
+from loomweight.federate.words import part
 
 from .small import clients, deep, same
 
@@ -58,7 +62,7 @@ STRATEGIES = [
     scallion(sending(QSGD(4))),
     scafcom(sending(TopK(0.3))),
     sending(ErrorFeedback(TopK(0.1)), Half()),
-    sending(ErrorFeedback(Sign())),
+    sending(ErrorFeedback(ScaledSign())),
     sending(RandomK(0.5), QSGD(2)),
 ]
 
@@ -72,3 +76,9 @@ def test_in_pieces_it_comes_to_the_same_bits(strategy: Strategy, tmp_path: Path)
     assert all(torch.isfinite(tensor).all() for tensor in straight.weights.values())
     plain = simulate(deep(), clients(3), BASE, 4, world=World(seed=5))
     assert not same(straight.weights, plain.weights)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: f"{[*strategy.terms, *strategy.parts] or 'fedbn'}")
+def test_what_a_part_shows_of_itself_can_be_said_on_the_command_line(strategy: Strategy) -> None:
+    shown = [(each, Message) for each in strategy.parts] + [(each, Term) for each in strategy.terms] + [(strategy.pooling, Aggregate)]
+    assert [part(repr(each), (kind,), "a part") for each, kind in shown] == [each for each, _ in shown]

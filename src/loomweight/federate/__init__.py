@@ -62,7 +62,7 @@ from .messages import ErrorFeedback as ErrorFeedback
 from .messages import Half as Half
 from .messages import Message as Message
 from .messages import RandomK as RandomK
-from .messages import Sign as Sign
+from .messages import ScaledSign as ScaledSign
 from .messages import TopK as TopK
 from .objectives import AnchorSampling as AnchorSampling
 from .objectives import ClientMomentum as ClientMomentum

@@ -6,5 +6,5 @@ from .half import Half as Half
 from .message import Message as Message
 from .qsgd import QSGD as QSGD
 from .random_k import RandomK as RandomK
-from .sign import Sign as Sign
+from .scaled_sign import ScaledSign as ScaledSign
 from .top_k import TopK as TopK

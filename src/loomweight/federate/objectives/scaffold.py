@@ -31,7 +31,7 @@ class Scaffold(Term):
 
     Args:
         option: 2 takes the mean of the local gradients for the client's, 1 the gradient of all its data at the received weights, which costs
-            a pass more.
+            a pass more and, where few clients are asked, bears only small local steps.
 
     Raises:
         BadParameter: another option.

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Sign(Message):
-    """mean|x| sign(x) for each floating tensor: one bit an entry, and a scale of 4 bytes. Biased; `ErrorFeedback(Sign())` mends it.
+class ScaledSign(Message):
+    """mean|x| sign(x) for each floating tensor: one bit an entry, and a scale of 4 bytes. Biased; `ErrorFeedback(ScaledSign())` mends it.
 
     ||x - sign||^2 = (1 - ||x||_1^2 / (n ||x||^2)) ||x||^2: a contraction.
 
-    >>> packed = Sign().pack({"w": torch.tensor([1.0, -3.0])}, None)
+    >>> packed = ScaledSign().pack({"w": torch.tensor([1.0, -3.0])}, None)
     >>> packed["w:signs"], packed["w:scale"]
     (tensor([1], dtype=torch.uint8), tensor([2.]))
-    >>> Sign().open(packed, {"w": torch.zeros(2)})
+    >>> ScaledSign().open(packed, {"w": torch.zeros(2)})
     {'w': tensor([ 2., -2.])}
     """
 
