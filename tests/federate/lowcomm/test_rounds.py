@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributed import HashStore, ProcessGroupGloo
 
 from loomweight.errors import BadParameter, NonFinite, TooFewSets, WorkerDied
-from loomweight.federate import QSGD, ErrorFeedback, Half, Message, RandomK, Sign, TopK
+from loomweight.federate import QSGD, ErrorFeedback, Half, Message, RandomK, ScaledSign, TopK
 from loomweight.federate.lowcomm import DiLoCo, Exchange, Group, LocalSGD
 from loomweight.rules import CenteredClip, GeometricMedian, Krum, Mean, Median, TrimmedMean
 
@@ -331,7 +331,7 @@ def test_a_form_of_messages_makes_them_shorter_and_hides_no_nan(rule) -> None:
     assert sick[0][1].dropped == [{"round": 0, "worker": "1", "tensor": "2.weight"}] and all(tensor.isfinite().all() for tensor in sick[1][0].values())
 
 
-@pytest.mark.parametrize("message", [Half(), Sign(), TopK(0.2), QSGD(4), RandomK(0.3)], ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize("message", [Half(), ScaledSign(), TopK(0.2), QSGD(4), RandomK(0.3)], ids=lambda message: type(message).__name__)
 def test_messages_of_federations_are_forms(message) -> None:
     """Replicas stay equal, fewer bytes go, and numbers are drawn anew for each worker and round."""
     plainly, formed = (
