@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, distributed
 
-from loomweight.errors import NamesDiffer, TooFewReplies
-from loomweight.federate import Pool, all_pool, flower, flower_client, nvflare_aggregator, pool_states, simulate, torchft_manager
+from loomweight.edits import Trim
+from loomweight.errors import BadParameter, NamesDiffer, TooFewReplies
+from loomweight.federate import Pool, Strategy, all_pool, flower, flower_client, nvflare_aggregator, pool_states, simulate, torchft_manager
 from loomweight.federate.pooling.pool import stepped
 from loomweight.rules import Krum, Mean, Median, Rule, TrimmedMean
 
@@ -46,7 +47,7 @@ def in_flower(rule: Rule, rounds: int = 2) -> dict[str, Tensor]:
 def in_nvflare(rule: Rule, rounds: int = 2) -> dict[str, Tensor]:
     from nvflare.app_common.abstract.fl_model import FLModel
 
-    aggregator = nvflare_aggregator(strategy(rule), model(), NAMES)
+    aggregator: Any = nvflare_aggregator(strategy(rule), model(), NAMES)()
     weights: dict[str, Tensor] = dict(model().state_dict())
     for number in range(rounds):
         aggregator.reset_stats()
@@ -165,6 +166,28 @@ HOMES = {"list of state dicts": in_a_list, "Flower": in_flower, "NVFlare": in_nv
 @pytest.mark.parametrize("rule", RULES)
 def test_every_home_gives_the_same_bits(home: str, rule: str) -> None:
     assert same(HOMES[home](RULES[rule]), simulated(RULES[rule]))
+
+
+def test_nvflare_takes_differences_and_tensors_and_names_what_does_not_count() -> None:
+    from nvflare.app_common.abstract.fl_model import FLModel
+
+    aggregator: Any = nvflare_aggregator(strategy(Mean()), model(), 3)()
+    start = dict(model().state_dict())
+    for name, step, number in (("site-1", 1.0, 7), ("site-2", float("nan"), 7), ("stranger", 1.0, 7)):
+        update = {key: torch.full_like(tensor, step) for key, tensor in start.items()}
+        aggregator.accept_model(FLModel("DIFF", update, current_round=number, meta={"client_name": name}))
+    wide = {key: torch.zeros(1) for key in start}  # would be broadcast
+    aggregator.accept_model(FLModel("FULL", wide, current_round=7, meta={"client_name": "site-3"}))
+    found = aggregator.aggregate_model()
+    assert same(found.params, {key: tensor + 1 for key, tensor in start.items()})
+    assert found.meta["loomweight"]["who"] == {"site-2": "nonfinite", "stranger": "unknown", "site-3": "shape"}
+    aggregator.accept_model(FLModel("DIFF", update, current_round=7, meta={"client_name": "site-1"}))
+    assert aggregator.server.refusals[-1].code == "old-round"
+
+
+def test_nvflare_refuses_what_it_could_not_carry() -> None:
+    with pytest.raises(BadParameter, match="NVFlare carries models and nothing else"):
+        nvflare_aggregator(Strategy(message=(Trim(0.5),)), model(), 3)()
 
 
 @of_torchft

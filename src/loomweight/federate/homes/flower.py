@@ -23,7 +23,7 @@ _MISSING = "the home in Flower needs flwr: pip install 'loomweight[flower]'."
 
 
 def flower(
-    strategy: Strategy, model: nn.Module, clients: int | Sequence[str], seed: int = 0, folder: str | Path | None = None, patience: float = 60.0
+    strategy: Strategy, model: nn.Module, clients: int | Sequence[str], seed: int = 0, folder: str | Path | None = None, patience: float = 300.0
 ) -> "FlowerStrategy":
     """A strategy of Flower whose `start(grid, num_rounds=...)` runs the federation; its `server` has the history.
 
@@ -37,7 +37,7 @@ def flower(
         clients: how many there are, called "0", "1", ...; or their names.
         seed: of all random choices.
         folder: where the server's state is kept, on its machine; a second run with it goes on from there.
-        patience: seconds in which clients may connect at the start; who is not there then is missing, as one who died.
+        patience: seconds in which clients may connect and say who they are, at the start; who has not is missing, as one who died.
 
     Raises:
         MissingExtra: Flower is not installed.

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from nvflare.app_common.aggregators.model_aggregator import ModelAggregator
 
 
-def nvflare_aggregator(strategy: Strategy, model: nn.Module, clients: int | Sequence[str], seed: int = 0) -> "ModelAggregator":
-    """A `ModelAggregator` of NVFlare, for its `FedAvg` workflow: the strategy's aggregate, table of tensors and guard.
+def nvflare_aggregator(strategy: Strategy, model: nn.Module, clients: int | Sequence[str], seed: int = 0) -> "type[ModelAggregator]":
+    """A class of aggregators for NVFlare's `FedAvg` workflow: the strategy's aggregate, table of tensors and guard.
 
-    Models come whole or as differences, as numpy arrays or tensors, and go back whole and as the first one came. NVFlare chooses and
-    trains the clients; how much one counts is its `NUM_STEPS_CURRENT_ROUND`. Who has not answered when the round ends is late. What
-    terms of an objective send, and packed messages, have no place in NVFlare's model, so a strategy with those is refused.
+    NVFlare writes a job down as paths of classes, so a recipe takes a class of a module of yours, which inherits all:
+    `class Ours(nvflare_aggregator(strategy, model, 2)): ...`, then `FedAvgRecipe(aggregator=Ours(), ...)`.
+
+    Models come whole or as differences, as numpy arrays or tensors, and go back whole and as they came. NVFlare chooses and trains the
+    clients; how much one counts is its `NUM_STEPS_CURRENT_ROUND`. Who has not answered when the round ends is late. What terms of an
+    objective send, what an aggregate tells clients, and packed messages have no place in NVFlare's model: a strategy with those is refused.
 
     Args:
         strategy: see above.
@@ -34,9 +37,9 @@ def nvflare_aggregator(strategy: Strategy, model: nn.Module, clients: int | Sequ
 
     Raises:
         MissingExtra: NVFlare is not installed.
-        BadParameter: the strategy needs more than NVFlare carries.
+        BadParameter: the strategy needs more than NVFlare carries (when an aggregator is made).
 
-    >>> aggregator = nvflare_aggregator(Strategy(), torch.nn.Linear(2, 2), clients=3)
+    >>> aggregator = nvflare_aggregator(Strategy(), torch.nn.Linear(2, 2), clients=3)()
     >>> aggregator.server.clients
     ('site-1', 'site-2', 'site-3')
     """
@@ -44,12 +47,15 @@ def nvflare_aggregator(strategy: Strategy, model: nn.Module, clients: int | Sequ
         from nvflare.app_common.aggregators.model_aggregator import ModelAggregator
     except ImportError as error:
         raise MissingExtra("the home in NVFlare needs nvflare: pip install 'loomweight[nvflare]'.") from error
+    names = [f"site-{i + 1}" for i in range(clients)] if isinstance(clients, int) else named(clients)
 
     class LoomweightAggregator(Accepts, ModelAggregator):
         """Drives a server of loomweight."""
 
-    names = [f"site-{i + 1}" for i in range(clients)] if isinstance(clients, int) else named(clients)
-    return LoomweightAggregator(strategy, model, names, seed)
+        def __init__(self) -> None:
+            super().__init__(strategy, model, names, seed)
+
+    return LoomweightAggregator
 
 
 class Accepts:

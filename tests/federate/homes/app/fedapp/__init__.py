@@ -1,0 +1,1 @@
+"""A federation as an app of Flower."""
