@@ -25,7 +25,7 @@ def test_values_by_hand() -> None:
     assert counted.tolist() == pytest.approx([0.5 + 0.375, 0.5])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_the_projection_is_the_nearest_point_on_the_ray_of_the_source(seed: int) -> None:
     """A second formula: non-negative least squares of the target on the source."""
@@ -41,7 +41,7 @@ def steps_of(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(6, 9, generator=generator) + 0.4, torch.randn(3, 9, generator=generator)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_the_weights_are_those_of_their_definition(seed: int) -> None:
     """Straight from the paper's estimates, with every gradient and projection written out."""

@@ -104,18 +104,28 @@ def weighted_regressions(lifted: Tensor, weight: Tensor, wanted: Tensor, before:
     return found
 
 
-def softmax_regression(lifted: Tensor, wanted: Tensor, start: Tensor, steps: int = 25) -> Tensor:
-    """Gates whose softmax is nearest to probabilities, max sum wanted log softmax(G x), by Newton's steps with a bound on the curvature.
-
-    The bound, 1/2 (I - 1 1^T / k) x X^T X, makes every step an ascent.
+def softmax_regression(lifted: Tensor, wanted: Tensor, start: Tensor, steps: int = 3) -> Tensor:
+    """Gates whose softmax is nearest to probabilities, max sum wanted log softmax(G x), by Newton's steps, halved until they ascend.
 
     Part of: reduce_mixtures.
     """
-    gates, inverse = start.clone(), torch.linalg.pinv(lifted.T @ lifted, hermitian=True)
+    gates, now = start.clone(), _fit(lifted, wanted, start)
     for _ in range(steps):
-        left = wanted - (lifted @ gates.T).softmax(1)
-        gates = gates + 2 * (left - left.mean(1, keepdim=True)).T @ lifted @ inverse
+        parts = (lifted @ gates.T).softmax(1)
+        curve = torch.diag_embed(parts) - parts[:, :, None] * parts[:, None, :]
+        size = gates.numel()
+        hessian = torch.einsum("sjk,sa,sb->jakb", curve, lifted, lifted).reshape(size, size)
+        way = (torch.linalg.pinv(hessian, hermitian=True) @ ((wanted - parts).T @ lifted).flatten()).view_as(gates)
+        lengths = (0.5**n for n in range(20))
+        better = next((gates + length * way for length in lengths if _fit(lifted, wanted, gates + length * way) > now), None)
+        if better is None:
+            break
+        gates, now = better, _fit(lifted, wanted, better)
     return gates
+
+
+def _fit(lifted: Tensor, wanted: Tensor, gates: Tensor) -> float:
+    return (wanted * (lifted @ gates.T).log_softmax(1)).sum().item()
 
 
 def with_one(inputs: Tensor, like: Tensor) -> Tensor:

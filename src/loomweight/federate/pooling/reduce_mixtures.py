@@ -49,7 +49,7 @@ def reduce_mixtures(
     experts, variances = torch.cat([one.experts for one in every]), torch.cat([one.variances for one in every])
     ends = [_descended(start, experts, variances, parts, support.double(), (steps, tolerance)) for start in every]
     best, plan, _ = min(ends, key=lambda end: end[2])
-    gates = softmax_regression(with_one(support, experts), plan, torch.zeros_like(best.gates), steps=2000)
+    gates = softmax_regression(with_one(support, experts), plan, torch.zeros_like(best.gates), steps=50)
     return MixtureOfExperts(gates, best.experts, best.variances)
 
 
