@@ -188,6 +188,9 @@ from .report import write_history as write_history
 from .saved import resumed as resumed
 from .saved import state_of_server as state_of_server
 from .server import Server as Server
+from .several import Job as Job
+from .several import allocation as allocation
+from .several import simulate_several as simulate_several
 from .sharing import fedpeft as fedpeft
 from .sharing import fedsa_lora as fedsa_lora
 from .simulate import simulate as simulate

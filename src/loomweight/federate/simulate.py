@@ -2,7 +2,7 @@
 
 import copy
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +91,7 @@ def carried_out(
         home = stack.enter_context(Folder(folder)) if folder is not None else None
         if isinstance(runner, Ray):
             stack.enter_context(runner)
-        run = _Run(model, named, strategy, Crew(model, strategy, named, runner, world), world, home)
+        run = Run(model, named, strategy, Crew(model, strategy, named, runner, world), world, home)
         for _ in track(range(run.server.round, rounds), f"{len(named)} clients"):
             run.round()
             if run.server.round % world.every == 0 or run.server.round >= rounds:
@@ -100,7 +100,7 @@ def carried_out(
         return run.server
 
 
-class _Run:
+class Run:
     """Events in the order of simulated time: tasks that end, and rounds that close."""
 
     def __init__(self, model: nn.Module, clients: Mapping[str, Any], strategy: Strategy, crew: Crew, world: World, home: Folder | None) -> None:
@@ -122,11 +122,16 @@ class _Run:
     def round(self) -> None:
         """One round of the server."""
         server = self.server
-        self._dispatch()
+        self.dispatch()
         while not server.enough and self._lands_in_time:
-            self._land()
+            self.land()
             if not server.enough:
-                self._dispatch()
+                self.dispatch()
+        self.close()
+
+    def close(self) -> None:
+        """End the round, and let go of tasks that were given up with it."""
+        server = self.server
         if not server.enough and server.closes is not None:
             self.now = max(self.now, server.closes)
         server.close(self.now)
@@ -141,8 +146,9 @@ class _Run:
         closes = self.server.closes
         return bool(self.flying) and (closes is None or self.flying[0][0] <= closes)
 
-    def _dispatch(self) -> None:
-        present = self._present()
+    def dispatch(self, there: Collection[str] | None = None) -> None:
+        """Send out what the server gives, to these clients where they are named."""
+        present = self._present() if there is None else self._present() & set(there)
         for task in self.server.tasks(self.now, present if self.strategy.pooling.continuous else None):
             steps = self._steps(task)
             time = self.now + (self.world.speeds.duration(task.client, task.number, steps) if self.world.speeds else 0.0)
@@ -158,11 +164,13 @@ class _Run:
     def _steps(self, task: Task) -> int:
         return self.strategy.local.count(len(self.crew.clients[task.client][0]), task.steps)
 
-    def _land(self) -> None:
+    def land(self) -> Reply | Lost:
+        """Take the next answer to the server."""
         time, number, task = heapq.heappop(self.flying)
         if time == float("inf"):
-            self.server.push(Lost(task.client, task.round, "late", "it has not answered"), self.now)
-            return
+            late = Lost(task.client, task.round, "late", "it has not answered")
+            self.server.push(late, self.now)
+            return late
         self.now = max(self.now, time)
         if number not in self._pending:
             self._start([(time, number, task), *self.flying])
@@ -177,6 +185,7 @@ class _Run:
         elif isinstance(reply, Reply):
             self.memories.put(task.client, memory)
         self.server.push(reply, self.now)
+        return reply
 
     def _start(self, flying: list[tuple[float, int, Task]]) -> None:
         """Work that is not begun yet, in the order in which it will end."""
