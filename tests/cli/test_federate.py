@@ -63,6 +63,13 @@ def test_who_has_what_is_shown(say: Say, here: Path) -> None:
     assert shown.code == 0 and "client 2" in shown.out and (here / "who.png").stat().st_size > 5000
 
 
+def test_how_far_attacks_move_rules_is_shown(say: Say, here: Path) -> None:
+    words = ("--rule", "mean", "--rule", "median", "--clients", "9", "--hostile", "2", "--entries", "50", "--seeds", "1")
+    shown = say("federate", "robustness", "map.png", *words)
+    assert shown.code == 0 and "median" in shown.out and (here / "map.png").stat().st_size > 5000
+    assert "nearest: 'median'" in say("federate", "robustness", "--rule", "medain").err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -11,11 +11,13 @@ from torch import nn
 from ..engines import engine_named
 from ..errors import BadParameter, LoomweightError
 from ..federate.partition import picture, split, table
-from ..federate.report import history_table, over_clients
+from ..federate.report import history_table, over_clients, robustness
 from ..federate.run import Setting, carried_out, digits, perceptron
 from ..federate.run.carried_out import pairs
 from ..federate.spoken import Spoken
+from ..federate.words import part
 from ..merge.named import called, named
+from ..rules import Rule
 from ..supernet.run.train import seeded
 from .app import app
 
@@ -92,6 +94,26 @@ def split_(
     Console().print(table(parts, labels))
     if out:
         typer.echo(f"picture: {picture(parts, labels, out)}")
+
+
+@group.command("robustness")
+def robustness_(
+    out: Annotated[Path | None, typer.Argument(help="A heat map to write: .png, .svg or .pdf.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="A rule, such as krum(f=4); once for each. By default all that bear hostile clients.")] = None,
+    clients: Annotated[int, typer.Option(min=2, help="How many clients.")] = 20,
+    hostile: Annotated[int, typer.Option(min=0, help="How many of them are hostile.")] = 4,
+    entries: Annotated[int, typer.Option(min=1, help="Entries of an update.")] = 1000,
+    seeds: Annotated[int, typer.Option(min=1, help="Draws that are averaged.")] = 5,
+) -> None:
+    """Show how far each attack moves each rule, on synthetic updates.
+
+    Example: `loomweight federate robustness map.png --rule mean --rule 'multi_krum(f=4)'`
+    """
+    rules = {words: part(words, (Rule,), "a rule") for words in rule} if rule else None
+    found = robustness(rules, clients=clients, f=hostile, entries=entries, seeds=range(seeds))
+    Console().print(found.table())
+    if out:
+        typer.echo(f"picture: {found.picture(out)}")
 
 
 def _network(model: str, train: Any) -> nn.Module:

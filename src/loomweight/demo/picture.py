@@ -62,7 +62,7 @@ def _front(axes: Any, points: Sequence[Point]) -> None:
 
 
 def _color(name: str) -> str:
-    """Grey for what was merged of nothing, red for strangers as they are, green for aligned ones, violet for averages of one run, ochre for a supernet's, blue-green for clients'."""
+    """Grey for what was merged of nothing, red for strangers, green for aligned ones, violet for averages, ochre for a supernet's, blue-green for clients'."""
     if "alone" in name or name == "start" or "last step" in name:
         return "#9aa5b1"
     if name.startswith("supernet"):

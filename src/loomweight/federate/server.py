@@ -266,14 +266,8 @@ class Server:
 
     def _note(self, found: Refusal) -> Refusal:
         self.refusals.append(found)
-        log.log(
-            logging.INFO if found.code == "late" else logging.WARNING,
-            "round %d: client %r does not count (%s): %s",
-            self.round,
-            found.client,
-            found.code,
-            found.words,
-        )
+        level = logging.INFO if found.code == "late" else logging.WARNING
+        log.log(level, "round %d: client %r does not count (%s): %s", self.round, found.client, found.code, found.words)
         return found
 
     def _take(self, *, everything: bool = False) -> None:

@@ -73,7 +73,7 @@ class Aggregate(ABC):
 
     @abstractmethod
     def pool(self, weights: Tensors, held: Plain, state: Plain, book: Book) -> tuple[Tensors, Plain]:
-        """New weights and state at the end of a round; nothing that is given is changed."""
+        """New weights and state at the end of a round; weights and state that are given stay as they are, what is held is used up."""
 
     def down(self, weights: Tensors, state: Plain, client: str) -> Tensors:
         """The weights that a client gets."""

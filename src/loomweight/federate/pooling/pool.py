@@ -51,7 +51,9 @@ class Pool(Aggregate):
         (self.rule.restricted(range(count), count + refused) if refused else self.rule).check(count)
 
     def pool(self, weights: Tensors, held: Plain, state: Plain, book: Book) -> tuple[Tensors, Plain]:
-        """A step along the pooled update."""
+        """A step along the pooled update; of a sum, in the sum's own memory."""
+        if self.sums:
+            return _stepped_within(weights, held.pop("sum", {}), held.get("weight", 0.0), self.rate), state
         return stepped(weights, self.change(held, book), self.rate), state
 
     def change(self, held: Plain, book: Book) -> Tensors:
@@ -98,6 +100,15 @@ def stepped(weights: Tensors, change: Tensors, rate: float = 1.0) -> Tensors:
     moved = dict(weights)
     for name, step in change.items():
         moved[name] = torch.add(weights[name].to(step.dtype), step, alpha=rate).to(weights[name].dtype)
+    return moved
+
+
+def _stepped_within(weights: Tensors, total: Tensors, weight: float, rate: float) -> Tensors:
+    """weights + rate * total / weight, tensor by tensor where the total was."""
+    moved = dict(weights)
+    for name in list(total) if weight > 0 else ():
+        step = total.pop(name).div_(weight)
+        moved[name] = torch.add(weights[name].to(step.dtype), step, alpha=rate, out=step).to(weights[name].dtype)
     return moved
 
 

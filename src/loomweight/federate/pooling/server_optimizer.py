@@ -4,6 +4,7 @@ Paper: Adaptive Federated Optimization (2020, https://arxiv.org/abs/2003.00295),
 """
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -70,5 +71,6 @@ def plain(optimizer: Optimizer) -> Plain:
 
 
 def restored(state: Plain, optimizer: Optimizer) -> dict[str, Any]:
-    """What `load_state_dict` takes, with the optimizer's own options."""
-    return {"state": {int(key): value for key, value in state["state"].items()}, "param_groups": optimizer.state_dict()["param_groups"]}
+    """What `load_state_dict` takes, with the optimizer's own options; copies, since a step of the optimizer writes into what it was given."""
+    states = {int(key): {name: deepcopy(value) for name, value in kept.items()} for key, kept in state["state"].items()}
+    return {"state": states, "param_groups": optimizer.state_dict()["param_groups"]}
