@@ -103,9 +103,11 @@ from .peers import DriveApart as DriveApart
 from .peers import Gossip as Gossip
 from .peers import Gossiped as Gossiped
 from .peers import Graph as Graph
+from .peers import Modest as Modest
 from .peers import TwoFaced as TwoFaced
 from .peers import complete as complete
 from .peers import gossip as gossip
+from .peers import modest as modest
 from .peers import random_regular as random_regular
 from .peers import ring as ring
 from .peers import torus as torus

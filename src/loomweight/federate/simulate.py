@@ -149,7 +149,7 @@ class Run:
     def dispatch(self, there: Collection[str] | None = None) -> None:
         """Send out what the server gives, to these clients where they are named."""
         present = self._present() if there is None else self._present() & set(there)
-        for task in self.server.tasks(self.now, present if self.strategy.pooling.continuous else None):
+        for task in self.server.tasks(self.now, present if self.strategy.pooling.continuous or there is not None else None):
             steps = self._steps(task)
             time = self.now + (self.world.speeds.duration(task.client, task.number, steps) if self.world.speeds else 0.0)
             fault = self.world.faults.get(task.client)
