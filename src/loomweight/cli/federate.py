@@ -24,6 +24,7 @@ from .app import app
 group = typer.Typer(help="Many clients, one model: train it without their data leaving them, some of them slow, some hostile.", no_args_is_help=True)
 app.add_typer(group, name="federate")
 
+_WIDE = 150
 DataOption = Annotated[str, typer.Option(help="digits, or module:function giving (inputs, labels), or such a pair to train and one to test.")]
 SplitOption = Annotated[str, typer.Option(help="Who gets which samples: iid, dirichlet(0.1), shards(2), quantity_skew, labels_per_client(2), ...")]
 ClientsOption = Annotated[int, typer.Option(min=1, help="How many clients.")]
@@ -111,7 +112,9 @@ def robustness_(
     """
     rules = {words: part(words, (Rule,), "a rule") for words in rule} if rule else None
     found = robustness(rules, clients=clients, f=hostile, entries=entries, seeds=range(seeds))
-    Console().print(found.table())
+    console = Console()
+    console.width = max(console.width, _WIDE)  # a narrower table would lose the names
+    console.print(found.table())
     if out:
         typer.echo(f"picture: {found.picture(out)}")
 
