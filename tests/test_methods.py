@@ -96,6 +96,9 @@ METHODS = {
     "Vanishing Variance Problem in Fully Decentralized Neural-Network Systems": ("federate", "variance_corrected"),
     "Analytic Federated Learning": ("federate", "analytic"),
     "Exploring Parameter-Efficient Fine-Tuning to Enable Foundation Models in Federated Learning": ("federate", "fedpeft"),
+    "CELLM: An Efficient Communication in Large Language Models Training for Federated Learning": ("federate", "cellm"),
+    "FRL: Federated Rank Learning": ("federate", "frl"),
+    "FLoRA: Federated Fine-Tuning Large Language Models with Heterogeneous Low-Rank Adaptations": ("federate", "f_lo_ra"),
     "Selective Aggregation for Low-Rank Adaptation in Federated Learning": ("federate", "fedsa_lora"),
     "Distributed Learning of Mixtures of Experts": ("federate", "reduce_mixtures"),
 }

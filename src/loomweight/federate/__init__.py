@@ -57,12 +57,16 @@ from .lowcomm import TargetBatch as TargetBatch
 from .lowcomm import bandwidth_shares as bandwidth_shares
 from .lowcomm import local_steps as local_steps
 from .messages import QSGD as QSGD
+from .messages import Down as Down
 from .messages import Edited as Edited
 from .messages import ErrorFeedback as ErrorFeedback
 from .messages import Half as Half
 from .messages import Message as Message
+from .messages import Only as Only
 from .messages import RandomK as RandomK
+from .messages import Ranks as Ranks
 from .messages import ScaledSign as ScaledSign
+from .messages import Sign as Sign
 from .messages import TopK as TopK
 from .objectives import AnchorSampling as AnchorSampling
 from .objectives import ClientMomentum as ClientMomentum
@@ -131,6 +135,7 @@ from .pooling import FedDisco as FedDisco
 from .pooling import FedFix as FedFix
 from .pooling import FedGP as FedGP
 from .pooling import FedLAW as FedLAW
+from .pooling import FLoRA as FLoRA
 from .pooling import GatedExperts as GatedExperts
 from .pooling import Hinge as Hinge
 from .pooling import InCo as InCo
@@ -138,6 +143,7 @@ from .pooling import MixtureOfExperts as MixtureOfExperts
 from .pooling import Polynomial as Polynomial
 from .pooling import Pool as Pool
 from .pooling import PrincipalDirections as PrincipalDirections
+from .pooling import RankVote as RankVote
 from .pooling import ServerOptimizer as ServerOptimizer
 from .pooling import Staleness as Staleness
 from .pooling import Transported as Transported
@@ -193,8 +199,14 @@ from .server import Server as Server
 from .several import Job as Job
 from .several import allocation as allocation
 from .several import simulate_several as simulate_several
+from .sharing import Supermask as Supermask
+from .sharing import cellm as cellm
 from .sharing import fedpeft as fedpeft
 from .sharing import fedsa_lora as fedsa_lora
+from .sharing import flora as flora
+from .sharing import frl as frl
+from .sharing import masks as masks
+from .sharing import supermasked as supermasked
 from .simulate import simulate as simulate
 from .speeds import Bernoulli as Bernoulli
 from .speeds import Markov as Markov

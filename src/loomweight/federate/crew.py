@@ -62,7 +62,7 @@ def _trainer(number: str, index: int, kits: Sequence[Shared], *, bare: bool) -> 
         for old in [other for other in _trainers if not other.startswith(number)]:
             del _trainers[old]
         model, strategy = kits[index].get()
-        _trainers[key] = Trainer(model, replace(strategy, message=()) if bare else strategy)
+        _trainers[key] = Trainer(model, strategy, packs=not bare)
     return _trainers[key]
 
 

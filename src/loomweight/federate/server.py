@@ -14,7 +14,7 @@ from ..weights import Weights
 from ..weights.names import listed
 from .choosing import Known
 from .guard import FAULTS, Refusal, finite, refusal
-from .messages.message import opened
+from .messages.message import opened, packed_down
 from .objectives import Ended
 from .plain import TOLD, Lost, Plain, Reply, Task, Tensors, traffic
 from .pooling import Book
@@ -72,6 +72,10 @@ class Server:
     def travelling(self) -> Tensors:
         """The tensors that travel."""
         return {name: tensor for name, tensor in self.weights.items() if self.how[name] in TRAVELS}
+
+    def like(self, client: str) -> Tensors:
+        """What this client's update is to look like."""
+        return self.strategy.pooling.like(self.travelling, self.pooling, client)
 
     def tasks(self, now: float = 0.0, there: Collection[str] | None = None) -> list[Task]:
         """New tasks: those of a round at its start; where clients are asked one by one, whatever is due now.
@@ -197,7 +201,7 @@ class Server:
     def _task(self, client: str) -> Task:
         whole, shared = self._version or ({}, {})
         aggregate = self.strategy.pooling
-        weights = aggregate.down(whole, self.pooling, client)
+        weights = packed_down(self.strategy.parts, aggregate.down(whole, self.pooling, client), client)
         told = aggregate.tells(self.pooling, client)
         shared = {**shared, TOLD: told} if told else shared
         seed = int.from_bytes(blake2b(repr((self.seed, self.number, client)).encode(), digest_size=7).digest())
@@ -234,7 +238,7 @@ class Server:
         return self.strategy.pooling.continuous and not self.told and bool(self.out or not (book.refused or book.lost))
 
     def _looked_at(self, reply: Reply) -> tuple[Refusal | None, Reply]:
-        guard, like = self.strategy.guard, self.travelling
+        guard, like = self.strategy.guard, self.like(reply.client)
         if guard.stale is not None and self.round - reply.round > guard.stale:
             return Refusal(reply.client, "old-round", f"it is {self.round - reply.round} rounds behind, {guard.stale} are allowed"), reply
         if guard.largest_bytes is not None and traffic(reply) > guard.largest_bytes:

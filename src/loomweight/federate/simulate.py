@@ -19,7 +19,7 @@ from .crew import Crew
 from .federation import Federation
 from .folder import Folder
 from .memories import Memories
-from .messages.message import opened
+from .messages.message import opened, opened_down
 from .plain import Lost, Plain, Reply, Task, Tensors
 from .saved import plain, resumed, state_of_server, whole
 from .server import Server
@@ -206,7 +206,7 @@ class Run:
             return reply
         if task.client in self.world.attackers:
             return self._hostile(task, reply, memory, list(self.seen.values()))
-        self.seen[task.client] = opened(self.strategy.parts, reply.update, self.server.travelling)
+        self.seen[task.client] = opened(self.strategy.parts, reply.update, self.server.like(task.client))
         return reply
 
     def _hostile(self, task: Task, reply: Reply, memory: Plain, honest: list[Tensors]) -> Reply:
@@ -218,9 +218,8 @@ class Run:
     def _forged(self, tasks: list[Task]) -> Iterator[tuple[Reply | Lost, Plain]]:
         """Attackers see what the honest clients among them send, so all of it is made first."""
         results = list(self.crew.work(tasks, self.memories.get))
-        like = self.server.travelling
         honest = [
-            opened(self.strategy.parts, reply.update, like)
+            opened(self.strategy.parts, reply.update, self.server.like(task.client))
             for task, (reply, _) in zip(tasks, results, strict=True)
             if isinstance(reply, Reply) and task.client not in self.world.attackers
         ]
@@ -230,6 +229,7 @@ class Run:
     def _packed(self, reply: Reply, task: Task, memory: Plain) -> Reply:
         """A forged update goes through the message as an honest one does, as far as it can."""
         update = reply.update
+        task = replace(task, weights=opened_down(self.strategy.parts, task.weights, self.server.like(task.client), task.client))
         work = Work(self.model, task, (), self.strategy.local, memory, {}, {}, None, torch.Generator().manual_seed(task.seed))
         try:
             for part in self.strategy.parts:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..errors import BadParameter, NamesDiffer
 from ..weights import Weights
 from ..weights.names import difference, matches
 from .messages import Message
-from .messages.message import opened
+from .messages.message import opened, opened_down
 from .objectives import Term
 from .plain import Plain, Reply, Task, Tensors
 from .slices import TRAVELS, How, slices
@@ -26,6 +27,7 @@ class Trainer:
     Args:
         model: as at the start of the federation; tensors that do not travel are taken from it.
         strategy: as at the server.
+        packs: False leaves updates unpacked, for an attack to change them first.
 
     >>> trainer = Trainer(torch.nn.Linear(2, 2), Strategy())
     >>> data = torch.randn(8, 2), torch.randint(2, (8,))
@@ -34,9 +36,9 @@ class Trainer:
     (8.0, ['bias', 'weight'])
     """
 
-    def __init__(self, model: nn.Module, strategy: Strategy) -> None:
+    def __init__(self, model: nn.Module, strategy: Strategy, *, packs: bool = True) -> None:
         self.model = copy.deepcopy(model)
-        self.strategy = strategy
+        self.strategy, self.packs = strategy, packs
         self.how = how_of(self.model, strategy)
         self.live = {name: tensor for name, tensor in self.model.state_dict(keep_vars=True).items() if name in self.how}
         for name, tensor in self.live.items():
@@ -63,6 +65,7 @@ class Trainer:
             NamesDiffer, ShapesDiffer: the task's weights are not those of the model.
         """
         memory = {key: dict(value) for key, value in memory.items()}
+        task = replace(task, weights=opened_down(self.strategy.parts, task.weights, self.live, task.client))
         with _alone(task.seed):
             work = self._begun(data, task, memory)
             with work.exits:
@@ -90,7 +93,7 @@ class Trainer:
         return Work(self.model, task, data, local, memory, start, params, optimizer, generator, steps=steps, how=self.how)
 
     def _reply(self, work: Work) -> Reply:
-        task, terms, parts = work.task, self.strategy.terms, self.strategy.parts
+        task, terms, parts = work.task, self.strategy.terms, self.strategy.parts if self.packs else ()
         work.update = {name: self.live[name].detach() - task.weights[name] for name in task.weights}
         extra = {term.key: sent for term in terms if (sent := term.finish(work))}
         packed = work.update

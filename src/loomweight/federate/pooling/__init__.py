@@ -22,6 +22,7 @@ from .fed_law import FedLAW as FedLAW
 from .fed_law import coherences as coherences
 from .fed_yogi import fed_yogi as fed_yogi
 from .fedfix import FedFix as FedFix
+from .flora import FLoRA as FLoRA
 from .gated_experts import GatedExperts as GatedExperts
 from .ida import IDA as IDA
 from .in_co import InCo as InCo
@@ -29,6 +30,7 @@ from .mixture import MixtureOfExperts as MixtureOfExperts
 from .mixture import fit_mixture as fit_mixture
 from .pool import Pool as Pool
 from .principal_directions import PrincipalDirections as PrincipalDirections
+from .rank_vote import RankVote as RankVote
 from .reduce_mixtures import reduce_mixtures as reduce_mixtures
 from .reduce_mixtures import transportation_divergence as transportation_divergence
 from .server_momentum import server_momentum as server_momentum

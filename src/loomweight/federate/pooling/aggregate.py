@@ -79,6 +79,10 @@ class Aggregate(ABC):
         """The weights that a client gets."""
         return weights
 
+    def like(self, weights: Tensors, state: Plain, client: str) -> Tensors:
+        """What a client's update is to look like: names, shapes and dtypes; by default those of all tensors that travel, which are given."""
+        return weights
+
     def tells(self, state: Plain, client: str) -> Tensors:
         """What a client is told besides the weights: `work.told` there."""
         return {}

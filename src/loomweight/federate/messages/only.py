@@ -1,0 +1,32 @@
+"""Some of the tensors go up, the others only down."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...weights.names import matches
+from ..plain import Tensors
+from .message import Message
+
+if TYPE_CHECKING:
+    from ..work import Work
+
+
+@dataclass(frozen=True)
+class Only(Message):
+    """Of an update the tensors whose names fit a pattern; for what the server changes and clients do not.
+
+    Args:
+        patterns: of names.
+
+    >>> Only(["*lora_*"]).pack({"w": torch.zeros(1), "lora_A": torch.ones(1)}, None)
+    {'lora_A': tensor([1.])}
+    """
+
+    patterns: Sequence[str]
+    partial = True
+    sums = True
+
+    def pack(self, update: Tensors, work: "Work") -> Tensors:
+        """Without the others."""
+        return {name: tensor for name, tensor in update.items() if any(matches(pattern, name) for pattern in self.patterns)}
