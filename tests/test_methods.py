@@ -98,7 +98,10 @@ METHODS = {
     "Exploring Parameter-Efficient Fine-Tuning to Enable Foundation Models in Federated Learning": ("federate", "fedpeft"),
     "CELLM: An Efficient Communication in Large Language Models Training for Federated Learning": ("federate", "cellm"),
     "FRL: Federated Rank Learning": ("federate", "frl"),
-    "FLoRA: Federated Fine-Tuning Large Language Models with Heterogeneous Low-Rank Adaptations": ("federate", "f_lo_ra"),
+    "Bold but Cautious: Unlocking the Potential of Personalized Federated Learning through Cautiously Aggressive Collaboration": ("federate", "fed_cac"),
+    "Exploring Selective Layer Fine-Tuning in Federated Learning": ("federate", "selective"),
+    "Bitwidth Heterogeneous Federated Learning with Progressive Weight Dequantization": ("federate", "prowd"),
+    "FLoRA: Federated Fine-Tuning Large Language Models with Heterogeneous Low-Rank Adaptations": ("federate", "flora"),
     "Selective Aggregation for Low-Rank Adaptation in Federated Learning": ("federate", "fedsa_lora"),
     "Distributed Learning of Mixtures of Experts": ("federate", "reduce_mixtures"),
 }

@@ -57,6 +57,7 @@ from .lowcomm import TargetBatch as TargetBatch
 from .lowcomm import bandwidth_shares as bandwidth_shares
 from .lowcomm import local_steps as local_steps
 from .messages import QSGD as QSGD
+from .messages import Bits as Bits
 from .messages import Down as Down
 from .messages import Edited as Edited
 from .messages import ErrorFeedback as ErrorFeedback
@@ -66,7 +67,6 @@ from .messages import Only as Only
 from .messages import RandomK as RandomK
 from .messages import Ranks as Ranks
 from .messages import ScaledSign as ScaledSign
-from .messages import Sign as Sign
 from .messages import TopK as TopK
 from .objectives import AnchorSampling as AnchorSampling
 from .objectives import ClientMomentum as ClientMomentum
@@ -80,10 +80,12 @@ from .objectives import Langevin as Langevin
 from .objectives import LeaveOneOut as LeaveOneOut
 from .objectives import MarginControl as MarginControl
 from .objectives import Moon as Moon
+from .objectives import OneByteGradient as OneByteGradient
 from .objectives import PolyakMomentum as PolyakMomentum
 from .objectives import Proximal as Proximal
 from .objectives import RidgeHead as RidgeHead
 from .objectives import Scaffold as Scaffold
+from .objectives import SelectLayers as SelectLayers
 from .objectives import StochasticControlled as StochasticControlled
 from .objectives import Term as Term
 from .objectives import TrainingAccuracy as TrainingAccuracy
@@ -129,6 +131,7 @@ from .pooling import ControlledPool as ControlledPool
 from .pooling import Delayed as Delayed
 from .pooling import FedAMD as FedAMD
 from .pooling import FedAU as FedAU
+from .pooling import FedCAC as FedCAC
 from .pooling import FedCE as FedCE
 from .pooling import FedDA as FedDA
 from .pooling import FedDisco as FedDisco
@@ -140,9 +143,11 @@ from .pooling import GatedExperts as GatedExperts
 from .pooling import Hinge as Hinge
 from .pooling import InCo as InCo
 from .pooling import MixtureOfExperts as MixtureOfExperts
+from .pooling import OneByteStep as OneByteStep
 from .pooling import Polynomial as Polynomial
 from .pooling import Pool as Pool
 from .pooling import PrincipalDirections as PrincipalDirections
+from .pooling import ProWD as ProWD
 from .pooling import RankVote as RankVote
 from .pooling import ServerOptimizer as ServerOptimizer
 from .pooling import Staleness as Staleness
@@ -151,10 +156,12 @@ from .pooling import VarianceCorrected as VarianceCorrected
 from .pooling import absolute as absolute
 from .pooling import analytic as analytic
 from .pooling import coherences as coherences
+from .pooling import collaborators as collaborators
 from .pooling import fed_adagrad as fed_adagrad
 from .pooling import fed_adam as fed_adam
 from .pooling import fed_yogi as fed_yogi
 from .pooling import fit_mixture as fit_mixture
+from .pooling import overlap as overlap
 from .pooling import reduce_mixtures as reduce_mixtures
 from .pooling import server_momentum as server_momentum
 from .pooling import transportation_divergence as transportation_divergence
@@ -200,12 +207,15 @@ from .several import Job as Job
 from .several import allocation as allocation
 from .several import simulate_several as simulate_several
 from .sharing import Supermask as Supermask
+from .sharing import byte_each as byte_each
 from .sharing import cellm as cellm
 from .sharing import fedpeft as fedpeft
 from .sharing import fedsa_lora as fedsa_lora
 from .sharing import flora as flora
 from .sharing import frl as frl
 from .sharing import masks as masks
+from .sharing import prowd as prowd
+from .sharing import selective as selective
 from .sharing import supermasked as supermasked
 from .simulate import simulate as simulate
 from .speeds import Bernoulli as Bernoulli

@@ -1,5 +1,6 @@
 """What becomes of an update on its way: a part packs it at the client and opens it at the server."""
 
+from .bits import Bits as Bits
 from .down import Down as Down
 from .edited import Edited as Edited
 from .error_feedback import ErrorFeedback as ErrorFeedback
@@ -10,5 +11,4 @@ from .qsgd import QSGD as QSGD
 from .random_k import RandomK as RandomK
 from .ranks import Ranks as Ranks
 from .scaled_sign import ScaledSign as ScaledSign
-from .sign import Sign as Sign
 from .top_k import TopK as TopK

@@ -12,10 +12,12 @@ from .leave_one_out import LeaveOneOut as LeaveOneOut
 from .margin_control import MarginControl as MarginControl
 from .moon import Moon as Moon
 from .moon import contrast as contrast
+from .one_byte_gradient import OneByteGradient as OneByteGradient
 from .polyak_momentum import PolyakMomentum as PolyakMomentum
 from .proximal import Proximal as Proximal
 from .ridge_head import RidgeHead as RidgeHead
 from .scaffold import Scaffold as Scaffold
+from .select_layers import SelectLayers as SelectLayers
 from .stochastic_controlled import StochasticControlled as StochasticControlled
 from .term import Ended as Ended
 from .term import Term as Term

@@ -14,6 +14,9 @@ from .fed_adagrad import fed_adagrad as fed_adagrad
 from .fed_adam import fed_adam as fed_adam
 from .fed_amd import FedAMD as FedAMD
 from .fed_au import FedAU as FedAU
+from .fed_cac import FedCAC as FedCAC
+from .fed_cac import collaborators as collaborators
+from .fed_cac import overlap as overlap
 from .fed_ce import FedCE as FedCE
 from .fed_da import FedDA as FedDA
 from .fed_disco import FedDisco as FedDisco
@@ -28,8 +31,10 @@ from .ida import IDA as IDA
 from .in_co import InCo as InCo
 from .mixture import MixtureOfExperts as MixtureOfExperts
 from .mixture import fit_mixture as fit_mixture
+from .one_byte_step import OneByteStep as OneByteStep
 from .pool import Pool as Pool
 from .principal_directions import PrincipalDirections as PrincipalDirections
+from .pro_wd import ProWD as ProWD
 from .rank_vote import RankVote as RankVote
 from .reduce_mixtures import reduce_mixtures as reduce_mixtures
 from .reduce_mixtures import transportation_divergence as transportation_divergence

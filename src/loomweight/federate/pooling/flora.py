@@ -75,11 +75,12 @@ class FLoRA(Aggregate):
 
     def like(self, weights: Tensors, state: Plain, client: str) -> Tensors:
         """Factors of the client's rank."""
-        rank = self.ranks.get(client)
         found = dict(weights)
-        for down, up, _ in layers_of(weights) if rank else ():
-            found[down] = weights[down].new_zeros((rank, *weights[down].shape[1:]))
-            found[up] = weights[up].new_zeros((weights[up].shape[0], rank, *weights[up].shape[2:]))
+        if client in self.ranks:
+            rank = self.ranks[client]
+            for down, up, _ in layers_of(weights):
+                found[down] = weights[down].new_zeros((rank, *weights[down].shape[1:]))
+                found[up] = weights[up].new_zeros((weights[up].shape[0], rank, *weights[up].shape[2:]))
         return found
 
     def down(self, weights: Tensors, state: Plain, client: str) -> Tensors:

@@ -26,6 +26,8 @@ class Supermask(nn.Module):
     [0.0, -1.0]
     """
 
+    fixed: Tensor
+
     def __init__(self, fixed: Tensor, scores: Tensor, share: float) -> None:
         super().__init__()
         self.register_buffer("fixed", fixed)
