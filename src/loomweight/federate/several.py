@@ -149,7 +149,7 @@ def _ask(open_: Mapping[str, _Turn], names: list[str], buffers: int, now: float)
 
 def _heard(turn: _Turn, reply: Reply | Lost) -> None:
     if isinstance(reply, Reply):
-        turn.window.append(opened(turn.run.strategy.parts, reply.update, turn.run.server.travelling))
+        turn.window.append(opened(turn.run.strategy.parts, reply.update, turn.run.server.like(reply.client)))
 
 
 def _shared(turns: Mapping[str, _Turn], rounds: int, clients: int) -> None:
