@@ -163,21 +163,29 @@ def test_words_for_what_cannot_be_simulated(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from tests.federate.test_simulate import run
-import loomweight.federate.folder as folder
 import os, signal
 from pathlib import Path
-save = folder.Folder.save
-def dying(self, state, *told):
-    save(self, state, *told)
-    if state["server"]["book"]["round"] == 2:
+from loomweight.federate.folder import Folder
+from loomweight.federate.pooling import Pool
+def fatal(kind, name, last):
+    method = getattr(kind, name)
+    def dying(self, *given):
+        if not last():
+            return method(self, *given)
+        if kind is Folder:
+            method(self, *given)
         os.kill(os.getpid(), signal.SIGKILL)
-folder.Folder.save = dying
+    setattr(kind, name, dying)
+calls = iter(range(99))
+fatal(*{"saved": (Folder, "save"), "pooling": (Pool, "pool")}[sys.argv[2]], lambda: next(calls) == 2)
 run(folder=Path(sys.argv[1]))
 """
 
 
-def test_killed_with_sigkill_it_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["saved", "pooling"])
+def test_killed_with_sigkill_it_goes_on_to_the_same_bits(when: str, tmp_path: Path) -> None:
+    """Just after a state was saved, and in the middle of an aggregation."""
     root = Path(__file__).parents[2]
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), when], cwd=root, capture_output=True, text=True, check=False)
     assert ended.returncode == -9, ended.stderr
     assert same(run(folder=tmp_path).weights, run().weights)

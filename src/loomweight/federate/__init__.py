@@ -125,6 +125,7 @@ from .pooling import Adaptive as Adaptive
 from .pooling import Aggregate as Aggregate
 from .pooling import AnalyticHead as AnalyticHead
 from .pooling import Anarchic as Anarchic
+from .pooling import AroundLast as AroundLast
 from .pooling import Book as Book
 from .pooling import Buffered as Buffered
 from .pooling import ControlledPool as ControlledPool

@@ -7,6 +7,7 @@ from .analytic import absolute as absolute
 from .analytic import analytic as analytic
 from .analytic_head import AnalyticHead as AnalyticHead
 from .anarchic import Anarchic as Anarchic
+from .around_last import AroundLast as AroundLast
 from .buffered import Buffered as Buffered
 from .controlled_pool import ControlledPool as ControlledPool
 from .delayed import Delayed as Delayed
