@@ -5,7 +5,10 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..errors import unknown
 from .plain import Task
+
+KINDS = ("raises", "killed", "hangs", "nothing")
 
 
 class ClientDied(Exception):
@@ -21,12 +24,19 @@ class Fault:
             "nothing".
         when: the rounds; None is every round.
 
+    Raises:
+        UnknownName: another kind.
+
     >>> Fault("hangs", when=lambda round: round == 2).now(Task("ann", 2, {}))
     True
     """
 
     kind: str
     when: Callable[[int], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown("kind of fault", str(self.kind), KINDS)
 
     def now(self, task: Task) -> bool:
         """Whether it fails in this task."""

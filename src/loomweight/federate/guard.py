@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from .plain import Reply, Tensors
 #: why a reply does not count: the client's fault in the first group, its absence in the second
 FAULTS = ("names", "shape", "dtype", "nonfinite", "weight", "too-large", "packed", "unknown")
 ABSENCES = ("died", "late", "nothing", "old-round", "duplicate")
+#: the largest number of examples that is believed: every whole number up to it is a float
+LARGEST_WEIGHT = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,21 @@ class Guard:
         if self.bad not in ("drop", "stop") or self.few not in ("stop", "skip"):
             raise BadParameter(f"Guard: bad is drop or stop and few is stop or skip, found {self.bad!r} and {self.few!r}.")
         limits = (self.deadline, self.largest_bytes, self.largest_norm)
-        if self.fewest < 1 or not 0 < self.largest_share <= 1 or any(limit is not None and not limit > 0 for limit in limits) or (self.stale or 0) < 0:
+        for name, value in (("fewest", self.fewest), ("stale", self.stale)):
+            if isinstance(value, bool) or not isinstance(value, int | None):
+                raise BadParameter(f"Guard: {name} is a whole number, found {value!r}.")
+        for name in ("deadline", "largest_bytes", "largest_norm", "largest_share"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
+                raise BadParameter(f"Guard: {name} is a number, found {value!r}.")
+        if (
+            self.fewest is None
+            or self.largest_share is None
+            or self.fewest < 1
+            or not 0 < self.largest_share <= 1
+            or any(limit is not None and not limit > 0 for limit in limits)
+            or (self.stale or 0) < 0
+        ):
             raise BadParameter("Guard: fewest is at least 1, largest_share in (0, 1], limits are positive and stale is not negative.")
 
 
@@ -84,10 +101,45 @@ def refusal(reply: Reply, like: Mapping[str, Tensor], guard: Guard, *, partial: 
     return Refusal(reply.client, *found) if found else None
 
 
+def unreadable(reply: Reply) -> Refusal | None:
+    """What is no reply at all, whatever it should hold: looked at before anything is counted or opened.
+
+    >>> unreadable(Reply("ann", 0, {"w": torch.ones(1).to_sparse()})).words
+    "tensor 'w' of its update is sparse_coo, not dense"
+    """
+    extra = reply.extra if isinstance(reply.extra, Mapping) else {}
+    groups: list[tuple[str, Any]] = [("its update", reply.update), *((f"what it sends for {key!r}", sent) for key, sent in extra.items())]
+    found = next((problem for whose, tensors in groups if (problem := _tensors(whose, tensors))), None)
+    if found is None and not isinstance(reply.extra, Mapping):
+        found = "names", f"what it sends for the objective is a {type(reply.extra).__name__}, not tensors by name"
+    found = found or _metrics(reply.metrics)
+    return Refusal(reply.client, *found) if found else None
+
+
+def _tensors(whose: str, tensors: Any) -> tuple[str, str] | None:
+    if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
+        return "names", f"{whose} is a {type(tensors).__name__}, not tensors by name"
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            return "dtype", f"{name!r} of {whose} is a {type(tensor).__name__}, not a tensor"
+        if tensor.layout != torch.strided or tensor.is_meta:
+            return "dtype", f"tensor {name!r} of {whose} is {'without entries' if tensor.is_meta else str(tensor.layout).removeprefix('torch.')}, not dense"
+    return None
+
+
+def _metrics(metrics: Any) -> tuple[str, str] | None:
+    if not isinstance(metrics, Mapping):
+        return "names", f"its metrics are a {type(metrics).__name__}, not numbers by name"
+    for name, value in metrics.items():
+        if not isinstance(name, str) or not isinstance(value, Real) or (isinstance(value, int) and abs(int(value)) > LARGEST_WEIGHT):
+            return "dtype", f"its metric {str(name)[:50]!r} is {str(value)[:50]!r}, not a number"
+    return None
+
+
 def _number(reply: Reply) -> tuple[str, str] | None:
     weight = reply.weight
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
-        return "weight", f"its weight is {weight!r}, not a finite number of at least 0"
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= LARGEST_WEIGHT:
+        return "weight", f"its weight is {str(weight)[:50]}, not a number from 0 to 2^53"
     return None
 
 

@@ -43,6 +43,9 @@ class Local:
     shuffle: bool = True
 
     def __post_init__(self) -> None:
+        for name, value in (("epochs", self.epochs), ("batch", self.batch), ("steps", 0 if self.steps is None else self.steps)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise BadParameter(f"Local: {name} is a whole number, found {value!r}.")
         if self.epochs < 1 or self.batch < 1 or (self.steps is not None and self.steps < 0):
             raise BadParameter(f"Local: epochs and batch are at least 1 and steps is not negative, found {self.epochs}, {self.batch} and {self.steps}.")
 

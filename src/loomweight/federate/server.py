@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
+from math import isfinite, nan
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +13,7 @@ from ..errors import BadReply, LoomweightError, NonFinite, TooFewReplies, TooFew
 from ..weights import Weights
 from ..weights.names import listed
 from .choosing import Known
-from .guard import FAULTS, Refusal, finite, refusal
+from .guard import FAULTS, Refusal, finite, refusal, unreadable
 from .messages.message import opened, packed_down
 from .objectives import Ended
 from .plain import TOLD, Lost, Plain, Reply, Task, Tensors, traffic
@@ -115,8 +115,10 @@ class Server:
             self._back(client)
             self.book.lost[client] = reply.why
             return self._note(Refusal(client, reply.why, reply.words or "it does not answer"))
-        self.bytes_up += traffic(reply)
-        found, whole = self._looked_at(reply)
+        found, whole = unreadable(reply), reply
+        if found is None:
+            self.bytes_up += traffic(reply)
+            found, whole = self._looked_at(reply)
         self._back(client)
         if found:
             self.book.refused[client] = found.code
@@ -167,7 +169,7 @@ class Server:
         self._take(everything=True)
         before, skipped = self.weights, self._quiet or self._too_few()
         if not skipped:
-            self.weights = self._pooled()
+            self.weights, self.pooling = self._pooled()
             self._terms(before)
         line = self._line(skipped, now)
         self.history.append(line)
@@ -219,6 +221,8 @@ class Server:
         if client not in self.out:
             return Refusal(client, "duplicate" if client in (*self.book.answered, *self.book.refused) else "old-round", words)
         number = getattr(reply, "number", None)
+        if not isinstance(reply.round, int) or not isinstance(number, int | None):
+            return Refusal(client, "old-round", "the numbers of its round and of its task are none")
         if reply.round != self.out[client] or number not in (None, self.numbers[client]):
             return Refusal(client, "old-round", words)
         return None
@@ -244,7 +248,9 @@ class Server:
         if guard.largest_bytes is not None and traffic(reply) > guard.largest_bytes:
             return Refusal(reply.client, "too-large", f"it has {traffic(reply):,} bytes, {guard.largest_bytes:,} are allowed"), reply
         try:
-            whole = replace(reply, update=opened(self.strategy.parts, reply.update, like))
+            update = {name: tensor.detach() for name, tensor in opened(self.strategy.parts, reply.update, like).items()}
+            extra = {key: {name: tensor.detach() for name, tensor in sent.items()} for key, sent in reply.extra.items()}
+            whole = replace(reply, update=update, extra=extra)
         except (LoomweightError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             return Refusal(reply.client, "packed", f"it cannot be unpacked: {error}"), reply
         partial = self.strategy.pooling.partial or any(part.partial for part in self.strategy.parts)
@@ -319,15 +325,15 @@ class Server:
             return True
         return False
 
-    def _pooled(self) -> Tensors:
-        moved, self.pooling = self.strategy.pooling.pool(self._of("pool"), self.held, self.pooling, self.book)
+    def _pooled(self) -> tuple[Tensors, Plain]:
+        moved, pooling = self.strategy.pooling.pool(self._of("pool"), self.held, self.pooling, self.book)
         for name, changes in self.alone.items():
             change = combined_alone(self.how[name], [reply.update[name] for reply in changes], [reply.weight for reply in changes])
             moved = {**moved, name: (self.weights[name] + change).to(self.weights[name].dtype)}
         for name, tensor in moved.items():
             if tensor.is_floating_point() and not finite(tensor):
                 raise NonFinite(f"round {self.round}: the pooled tensor {name!r} holds NaN or Inf, though no reply does; the weights before are kept.")
-        return {**self.weights, **moved}
+        return {**self.weights, **moved}, pooling
 
     def _terms(self, before: Tensors) -> None:
         start = {name: before[name] for name in self.travelling}
@@ -339,12 +345,8 @@ class Server:
         codes: dict[str, int] = {}
         for item in self.refusals:
             codes[item.code] = codes.get(item.code, 0) + 1
-        weight = sum(reply.weight for reply in self.told) or 1.0
-        measured: dict[str, Any] = {
-            key: sum(reply.weight * reply.metrics.get(key, 0.0) for reply in self.told) / weight for key in sorted({k for r in self.told for k in r.metrics})
-        }
         named = {item.client: item.code for item in self.refusals}
-        return {
+        line = {
             "round": self.round,
             "asked": len(self.book.asked),
             "pooled": len(self.told),
@@ -355,6 +357,15 @@ class Server:
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
             "time": now,
-            **{key: float(value) for key, value in measured.items()},
-            **{key: float(value) for key, value in self.book.notes.items()},
         }
+        notes = {key: float(value) for key, value in self.book.notes.items()}
+        return {**line, **{key: value for key, value in {**self._measured(), **notes}.items() if key not in line}}
+
+    def _measured(self) -> dict[str, float]:
+        """The mean of each metric, by weight, over the clients that gave a finite number; NaN where none did."""
+        found: dict[str, float] = {}
+        for key in sorted({key for reply in self.told for key in reply.metrics}):
+            given = [(reply.weight, float(reply.metrics[key])) for reply in self.told if isfinite(reply.metrics.get(key, nan))]
+            total = sum(weight for weight, _ in given)
+            found[key] = sum(weight / total * value for weight, value in given) if total > 0 else nan
+        return found

@@ -53,7 +53,14 @@ class Strategy:
         }
         for name, value in lifted.items():
             object.__setattr__(self, name, value)
-        hooks = [(self.choose, Choose), (self.aggregate, Aggregate), *((term, Term) for term in self.terms), *((part, Message) for part in self.parts)]
+        settings = [(self.local, Local), (self.guard, Guard), (self.tensors, Mapping)]
+        hooks = [
+            (self.choose, Choose),
+            (self.aggregate, Aggregate),
+            *settings,
+            *((term, Term) for term in self.terms),
+            *((part, Message) for part in self.parts),
+        ]
         for hook, kind in hooks:
             if not isinstance(hook, kind):
                 raise BadParameter(f"Strategy: expected a {kind.__name__}, found {hook!r}.")

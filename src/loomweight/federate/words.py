@@ -45,8 +45,8 @@ def part(words: str, kinds: tuple[type, ...], what: str) -> Any:
     """
     try:
         node = ast.parse(words.strip(), mode="eval").body
-    except SyntaxError as error:
-        raise BadParameter(f"{words!r} cannot be read as {what}: write a name with options, as in krum(f=2).") from error
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise BadParameter(f"{words[:200]!r} cannot be read as {what}: write a name with options, as in krum(f=2).") from error
     found = _value(node, words, (kinds, what))
     if not isinstance(found, kinds):
         raise unknown(what.removeprefix("an ").removeprefix("a "), words.partition("(")[0], _names(kinds))
@@ -107,7 +107,12 @@ def _made(name: str, args: list[Any], options: dict[str, Any], words: str, top: 
         kinds, what = top or ((), "part")
         raise unknown(what.removeprefix("an ").removeprefix("a "), name, _names(kinds) if kinds else there)
     if make in _OPTIMIZERS.values():
-        return partial(make, *args, **options)
+        made = partial(make, *args, **options)
+        try:
+            made([torch.nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError) as error:
+            raise BadParameter(f"{words!r}: {snake(name)} cannot be made: {error}.") from error
+        return made
     try:
         bound = inspect.signature(make).bind(*args, **options)
     except TypeError as error:
