@@ -1,44 +1,23 @@
 """docs/FEDERATE.md: every block is run, from top to bottom in one folder, and every part stands in a table."""
 
 import re
-import shlex
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 import loomweight as lw
 from loomweight.federate import Aggregate, Attack, Choose, Message, Partition, Presence, Term
 
-from .cli.run import run
+from .guide import DOCS, run_guide
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "FEDERATE.md").read_text()
-BLOCKS = re.findall(r"^```(python|bash|yaml)\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+GUIDE = (DOCS / "FEDERATE.md").read_text()
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    yield tmp_path
-    sys.modules.pop("digits_here", None)
-
-
-def test_the_page_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn", reason="the extra `demo` is not installed")
-    page = ModuleType("page")
-    with torch.random.fork_rng():
-        for kind, block in BLOCKS:
-            if file := re.match(r"# (\S+\.\w+)\n", block):
-                Path(file[1]).write_text(block)
-            elif kind == "python":
-                exec(compile(block, "FEDERATE.md", "exec"), vars(page))
-            for command in block.splitlines() if kind == "bash" else []:
-                ran = run(capsys, *shlex.split(command)[1:])
-                assert ran.code == 0, (command, ran.err)
-    what_the_page_promises(page, here)
+    page, _ = run_guide("FEDERATE.md", capsys)
+    what_the_page_promises(page, tmp_path)
 
 
 def what_the_page_promises(page: ModuleType, here: Path) -> None:

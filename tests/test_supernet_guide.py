@@ -1,44 +1,21 @@
 """docs/SUPERNET.md: every block is run, from top to bottom in one folder, and does what the page says."""
 
-import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 import loomweight as lw
 from loomweight.supernet import KINDS, Sampler, Step
 
-from .cli.run import run
+from .guide import DOCS, run_guide
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "SUPERNET.md").read_text()
-BLOCKS = re.findall(r"^```(python|bash|yaml)\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+GUIDE = (DOCS / "SUPERNET.md").read_text()
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    yield tmp_path
-    sys.modules.pop("nets", None)
-
-
-def test_the_page_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn", reason="the extra `demo` is not installed")
-    page, printed = ModuleType("page"), ""
-    with torch.random.fork_rng():
-        for kind, block in BLOCKS:
-            if file := re.match(r"# (\S+\.\w+)\n", block):
-                Path(file[1]).write_text(block)
-            elif kind == "python":
-                exec(compile(block, "SUPERNET.md", "exec"), vars(page))
-                printed += capsys.readouterr().out
-            for command in block.splitlines() if kind == "bash" else []:
-                ran = run(capsys, *command.split()[1:])
-                assert ran.code == 0, (command, ran.err)
-    what_the_page_promises(page, printed)
+    what_the_page_promises(*run_guide("SUPERNET.md", capsys))
 
 
 def what_the_page_promises(page: ModuleType, printed: str) -> None:
