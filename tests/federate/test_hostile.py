@@ -1,7 +1,8 @@
 """What a stranger may send, and what a careless caller may say: each is named, and nothing falls over."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -10,8 +11,32 @@ import pytest
 import torch
 
 from loomweight.errors import BadParameter, NonFinite, UnknownName
-from loomweight.federate import Fault, Guard, Local, Reply, Server, Strategy, fed_adam
+from loomweight.federate import (
+    Available,
+    ByLoss,
+    Fault,
+    GaussianNoise,
+    Guard,
+    Local,
+    Lost,
+    Message,
+    Only,
+    Reply,
+    Server,
+    Speeds,
+    Strategy,
+    Work,
+    World,
+    fed_adam,
+    private,
+    resumed,
+    simulate,
+    state_of_server,
+)
 from loomweight.federate.spoken import Spoken
+from loomweight.weights.plain_state import load_plain_state, save_plain_state
+
+from .small import clients, model
 
 WEIGHTS = {"w": torch.zeros(2), "b": torch.zeros(1)}
 
@@ -123,3 +148,107 @@ def test_a_fault_of_another_kind_is_told() -> None:
 def test_words_that_cannot_be_read_are_one_of_our_errors(words: str) -> None:
     with pytest.raises(BadParameter):
         Spoken(aggregate=words).strategy()
+
+
+class Some(Message):
+    """What a client leaves out is left out."""
+
+    partial = True
+
+    def pack(self, update: dict[str, torch.Tensor], work: Work) -> dict[str, torch.Tensor]:
+        return update
+
+
+def in_part(strategy: Strategy, weight: float = 1.0) -> Server:
+    """Ann sends both tensors, bob but one."""
+    server = Server(WEIGHTS, strategy, ["ann", "bob"])
+    for task, update in zip(server.tasks(), (ones(), {"w": torch.ones(2)}), strict=True):
+        server.push(Reply(task.client, task.round, update, weight=weight if task.client == "ann" else 1.0))
+    return server
+
+
+@pytest.mark.parametrize("tensors", [{}, {"b": "mean"}])
+def test_a_mean_divides_each_tensor_by_the_weight_of_those_that_sent_it(tensors: dict[str, str]) -> None:
+    server = in_part(Strategy(message=[Some()], tensors=tensors))
+    server.close()
+    assert server.weights["b"].tolist() == [1.0] and server.weights["w"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("tensors", [{}, {"b": "mean"}])
+def test_a_tensor_that_nobody_with_a_weight_sent_stays(tensors: dict[str, str]) -> None:
+    server = in_part(Strategy(message=[Some()], tensors=tensors), weight=0.0)
+    server.close()
+    assert server.weights["b"].tolist() == [0.0] and server.weights["w"].tolist() == [1.0, 1.0]
+
+
+def test_a_server_optimizer_keeps_its_state_by_tensor_where_some_lack() -> None:
+    server = Server(WEIGHTS, Strategy(message=[Some()], aggregate=fed_adam(0.1)), ["ann"])
+    for names in (("w", "b"), ("w",), ("b",), ("b", "w")):
+        before = server.weights
+        for task in server.tasks():
+            server.push(Reply(task.client, task.round, {name: ones()[name] for name in names}))
+        server.close()
+        assert {name for name in WEIGHTS if not torch.equal(before[name], server.weights[name])} == set(names)
+
+
+@pytest.mark.parametrize("update", [{}, {"b": torch.ones(1)}, ones()])
+def test_clients_have_no_say_in_tensors_that_only_go_down(update: dict[str, torch.Tensor]) -> None:
+    server = Server(WEIGHTS, Strategy(message=[Only(["w"])]), ["ann", "bob"])
+    for task, sent in zip(server.tasks(), (update, {"w": torch.ones(2)}), strict=True):
+        server.push(Reply(task.client, task.round, sent))
+    assert server.close()["who"] == {"ann": "packed"}
+    assert server.weights["b"].tolist() == [0.0] and server.weights["w"].tolist() == [1.0, 1.0]
+
+
+def test_a_client_called_kind_is_still_there_in_a_state_that_is_read_back(tmp_path: Path) -> None:
+    server = Server(WEIGHTS, Strategy(), ["kind", "bob"])
+    server.tasks()
+    server.push(Lost("kind", 0))
+    save_plain_state(state_of_server(server), tmp_path / "state.safetensors", "test")
+    again = resumed(WEIGHTS, Strategy(), load_plain_state(tmp_path / "state.safetensors", "test"))
+    assert again.book.lost == {"kind": "died"}
+
+
+def test_tensors_of_a_state_whose_paths_read_alike_are_kept_apart(tmp_path: Path) -> None:
+    state = {"a": {"b/c": torch.ones(1), "b": {"c": torch.full((1,), 3.0)}}, "a/b": {"c": torch.zeros(1)}}
+    save_plain_state(state, tmp_path / "state.safetensors", "test")
+    found = load_plain_state(tmp_path / "state.safetensors", "test")
+    assert (found["a"]["b/c"].item(), found["a"]["b"]["c"].item(), found["a/b"]["c"].item()) == (1.0, 3.0, 0.0)
+
+
+def test_a_federation_of_numbers_for_names_is_told() -> None:
+    with pytest.raises(BadParameter, match="the names of clients are words, found 0"):
+        simulate(model(), dict(enumerate(clients().values())), Strategy(), 1)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"seed": -1}])
+def test_a_world_of_numbers_that_cannot_be_is_told(options: dict[str, Any]) -> None:
+    with pytest.raises(BadParameter, match="World: every is at least 1"):
+        World(**options)
+
+
+class Made(dict[str, Any]):
+    """Data that are made when they are asked for."""
+
+    asked = 0
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked += 1
+        return super().__getitem__(name)
+
+    def values(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise AssertionError("all data at once")
+
+
+def test_data_are_made_once_for_a_task() -> None:
+    made = Made(clients())
+    simulate(model(), made, Strategy(), 2)
+    assert made.asked == 2 * len(made)
+
+
+@pytest.mark.parametrize("choose", [ByLoss(2, rounds=5), Available(Speeds(), ByLoss(2, rounds=5))])
+def test_a_choice_by_what_clients_said_of_their_data_is_not_private(choose: Any) -> None:
+    noise = GaussianNoise(multiplier=1.0, clip=1.0, expected=2, delta=None)
+    with pytest.raises(BadParameter, match="ByLoss chooses by what clients have said"):
+        private(Strategy(choose=choose), noise)
+    assert private(Strategy(choose=Available(Speeds())), noise)

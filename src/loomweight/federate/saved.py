@@ -61,7 +61,8 @@ def whole(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     inside = {key: whole(inner) for key, inner in value.items()}
-    kind = _KINDS.get(inside.pop("kind", "")) if isinstance(value.get("kind"), str) else None
-    if kind is Book:
-        inside["clients"] = ()
-    return kind(**inside) if kind else inside
+    kind = _KINDS.get(value["kind"]) if isinstance(value.get("kind"), str) else None
+    if kind is None or set(inside) != {"kind", *(field.name for field in fields(kind) if field.name != "clients")}:
+        return inside  # a client may be called "kind"
+    del inside["kind"]
+    return kind(**inside, **({"clients": ()} if kind is Book else {}))

@@ -81,6 +81,9 @@ def carried_out(
     runner = engine if isinstance(engine, Engine) else engine_named(engine)
     if not named or rounds < 1:
         raise BadParameter(f"a federation has at least one client and one round, found {len(named)} and {rounds}.")
+    nameless = [client for client in named if not isinstance(client, str)]
+    if nameless:
+        raise BadParameter(f"the names of clients are words, found {nameless[0]!r}; write {str(nameless[0])!r}, or give a list of data.")
     if not isinstance(runner, Inline | Ray):
         raise BadParameter(f"clients run inline or on ray, each in a process with one thread; found {runner}.")
     world = world or World()
@@ -150,8 +153,7 @@ class Run:
         """Send out what the server gives, to these clients where they are named."""
         present = self._present() if there is None else self._present() & set(there)
         for task in self.server.tasks(self.now, present if self.strategy.pooling.continuous or there is not None else None):
-            steps = self._steps(task)
-            time = self.now + (self.world.speeds.duration(task.client, task.number, steps) if self.world.speeds else 0.0)
+            time = self.now + (self.world.speeds.duration(task.client, task.number, self._steps(task)) if self.world.speeds else 0.0)
             fault = self.world.faults.get(task.client)
             if task.client not in present or (fault and fault.kind == "hangs" and fault.now(task)):
                 time = float("inf")

@@ -61,6 +61,8 @@ def combined_alone(how: How, changes: list[Tensor], weights: list[float]) -> Ten
     if how == "sum":
         return torch.stack(changes).sum(0)
     total = sum(weights)
+    if total <= 0:
+        return torch.zeros_like(changes[0])
     work = torch.zeros_like(changes[0], dtype=torch.float64)
     for change, weight in zip(changes, weights, strict=True):
         work.add_(change, alpha=weight / total)

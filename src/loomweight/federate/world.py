@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
+from ..errors import BadParameter
 from .attacks.attack import Attack
 from .faults import Fault
 
@@ -40,6 +41,9 @@ class World:
             send each client only what it has.
         test: model -> numbers, for the history.
         every: rounds between tests and between saved states; the last round has both.
+
+    Raises:
+        BadParameter: a number out of its range.
     """
 
     seed: int = 0
@@ -49,3 +53,7 @@ class World:
     models: Mapping[str, nn.Module] = field(default_factory=dict)
     test: Callable[[nn.Module], Mapping[str, float]] | None = None
     every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.seed < 0:
+            raise BadParameter(f"World: every is at least 1 and the seed is not negative, found {self.every} and {self.seed}.")

@@ -96,6 +96,8 @@ def _plain(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     """JSON in which a tensor is its name; the tensors go into the dict."""
     match value:
         case Tensor():
+            while where in tensors:  # {"a": {"b/c": ...}, "a/b": {"c": ...}}
+                where += "'"
             tensors[where] = value.detach()
             return f"{_TENSOR}{where}"
         case Mapping():

@@ -1,10 +1,13 @@
 """Some of the tensors go up, the others only down."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...weights.names import matches
+from torch import Tensor
+
+from ...errors import BadReply
+from ...weights.names import difference, matches
 from ..plain import Tensors
 from .message import Message
 
@@ -29,4 +32,14 @@ class Only(Message):
 
     def pack(self, update: Tensors, work: "Work") -> Tensors:
         """Without the others."""
-        return {name: tensor for name, tensor in update.items() if any(matches(pattern, name) for pattern in self.patterns)}
+        return {name: tensor for name, tensor in update.items() if self._goes(name)}
+
+    def open(self, packed: Tensors, like: Mapping[str, Tensor]) -> Tensors:
+        """As it is, if it holds these tensors and no others: clients have no say in what goes only down."""
+        wanted = [name for name in like if self._goes(name)]
+        if set(packed) != set(wanted):
+            raise BadReply(f"not the tensors that go up ({difference(wanted, packed)}).")
+        return packed
+
+    def _goes(self, name: str) -> bool:
+        return any(matches(pattern, name) for pattern in self.patterns)

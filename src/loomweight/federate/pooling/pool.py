@@ -1,5 +1,6 @@
 """A rule as an aggregate: the same rules that merge checkpoints."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -53,7 +54,7 @@ class Pool(Aggregate):
     def pool(self, weights: Tensors, held: Plain, state: Plain, book: Book) -> tuple[Tensors, Plain]:
         """A step along the pooled update; of a sum, in the sum's own memory."""
         if self.sums:
-            return _stepped_within(weights, held.pop("sum", {}), held.get("weight", 0.0), self.rate), state
+            return _stepped_within(weights, held.pop("sum", {}), held.get("weights", {}), self.rate), state
         return stepped(weights, self.change(held, book), self.rate), state
 
     def change(self, held: Plain, book: Book) -> Tensors:
@@ -81,18 +82,17 @@ class Pool(Aggregate):
 
 def added(held: Plain, reply: Reply, weight: float) -> None:
     """Add weight * update to the sum, in float32 or better; as many bytes as one model, whatever the number of replies."""
-    total = held.setdefault("sum", {})
+    total, weights = held.setdefault("sum", {}), held.setdefault("weights", {})
     for name, tensor in reply.update.items():
         if name not in total:
             total[name] = torch.zeros(tensor.shape, dtype=torch.promote_types(tensor.dtype, torch.float32))
         total[name].add_(tensor, alpha=weight)
-    held["weight"] = held.get("weight", 0.0) + weight
+        weights[name] = weights.get(name, 0.0) + weight
 
 
 def averaged(held: Plain) -> Tensors:
-    """The sum divided by its weight, once; nothing where nothing with a weight came."""
-    weight = held.get("weight", 0.0)
-    return {name: total / weight for name, total in held.get("sum", {}).items()} if weight > 0 else {}
+    """Each tensor's sum divided by the weight of those that sent it, once; nothing where nothing with a weight came."""
+    return {name: total / weight for name, total in held.get("sum", {}).items() if (weight := held["weights"][name]) > 0}
 
 
 def stepped(weights: Tensors, change: Tensors, rate: float = 1.0) -> Tensors:
@@ -103,11 +103,11 @@ def stepped(weights: Tensors, change: Tensors, rate: float = 1.0) -> Tensors:
     return moved
 
 
-def _stepped_within(weights: Tensors, total: Tensors, weight: float, rate: float) -> Tensors:
-    """weights + rate * total / weight, tensor by tensor where the total was."""
+def _stepped_within(weights: Tensors, total: Tensors, sent: Mapping[str, float], rate: float) -> Tensors:
+    """weights + rate * total / sent, tensor by tensor where the total was."""
     moved = dict(weights)
-    for name in list(total) if weight > 0 else ():
-        step = total.pop(name).div_(weight)
+    for name in [name for name in total if sent[name] > 0]:
+        step = total.pop(name).div_(sent[name])
         moved[name] = torch.add(weights[name].to(step.dtype), step, alpha=rate, out=step).to(weights[name].dtype)
     return moved
 

@@ -52,15 +52,15 @@ class ServerOptimizer(Aggregate):
     def pool(self, weights: Tensors, held: Plain, state: Plain, book: Book) -> tuple[Tensors, Plain]:
         """One step of the optimizer."""
         change = self.pooled.change(held, book)
-        names = sorted(change)
-        moved = {name: weights[name].clone().requires_grad_() for name in names}
-        if not names:
+        if not change:
             return dict(weights), state
+        floating = sorted(name for name, tensor in weights.items() if tensor.is_floating_point())
+        moved = {name: weights[name].clone().requires_grad_() for name in floating}
         optimizer = self.optimizer(list(moved.values()))
         if state:
             optimizer.load_state_dict(restored(state, optimizer))
-        for name, tensor in moved.items():
-            tensor.grad = -(self.pooled.rate * change[name]).to(tensor.dtype)
+        for name, step in change.items():
+            moved[name].grad = -(self.pooled.rate * step).to(moved[name].dtype)
         optimizer.step()
         return {**weights, **{name: tensor.detach() for name, tensor in moved.items()}}, plain(optimizer)
 

@@ -92,6 +92,6 @@ class VarianceCorrected(Aggregate):
     def pool(self, weights: Tensors, held: Plain, state: Plain, book: Book) -> tuple[Tensors, Plain]:
         """The stretched mean."""
         moved = {name: weights[name].to(change.dtype) + change for name, change in averaged(held).items()}
-        target = {name: held["variances"][name] / held["weight"] for name in moved}
+        target = {name: held["variances"][name] / held["weights"][name] for name in moved}
         found = {name: _stretched(name, tensor, target[name], self.leave).to(weights[name].dtype) for name, tensor in moved.items()}
         return {**weights, **found}, state

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ...errors import BadParameter
+from ..choosing import Available, Choose
 from ..objectives import Term
 from ..strategy import Strategy
 from .client_noise import ClientNoise
@@ -45,6 +46,9 @@ def _slices(strategy: Strategy) -> str:
 
 
 def _sampling(strategy: Strategy, noise: GaussianNoise) -> str:
+    choose = strategy.choose.among if isinstance(strategy.choose, Available) else strategy.choose
+    if type(choose).choose_knowing is not Choose.choose_knowing:
+        return f"{type(choose).__name__} chooses by what clients have said of their data, so that one of them moves which others count; choose without"
     chosen = strategy.choose.rate if isinstance(strategy.choose, PoissonSample) else 1.0
     if noise.rate < chosen:
         return (
