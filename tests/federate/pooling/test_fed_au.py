@@ -60,7 +60,7 @@ def test_one_model_is_kept_whatever_comes() -> None:
     server = Server({"w": torch.zeros(1)}, Strategy(aggregate=FedAU()), ["a", "b"])
     for task in server.tasks():
         server.push(reply(task.client, 0, [1.0]))
-    assert set(server.held) == {"sum", "weight", "last", "total", "count"} and server.pooling["last"] == {}
+    assert set(server.held) == {"sum", "weights", "last", "total", "count"} and server.pooling["last"] == {}
 
 
 def test_clients_that_all_answer_are_averaged() -> None:
