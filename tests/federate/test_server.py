@@ -152,7 +152,7 @@ def test_a_half_finished_round_is_saved_and_goes_on_to_the_same_bits(rule: Mean 
 
 def test_a_mean_keeps_one_model_whatever_comes() -> None:
     server = served(Strategy())
-    assert set(server.held) == {"sum", "weight"} and not server._waiting
+    assert set(server.held) == {"sum", "weights"} and not server._waiting
     assert "replies" in served(Strategy(aggregate=Median())).held
 
 
