@@ -5,7 +5,7 @@
 scikit-learn's digits (1,300 images to train on, 400 to test on; 64-64-10) and a part of Fashion-MNIST (6,000 and 2,000; 784-64-10); ten clients, all asked, and
 a hundred, twenty of them asked each round. Every task makes the same number of steps of SGD on batches of 20. Accuracy is the mean over the last five rounds;
 "worst" that of the worst tenth of the clients, each with test images in the proportions of its own labels. Every line is printed as it is found, and tables at
-the end; `--keep` adds the lines to a file, from which a second run takes what is there.
+the end; `--keep` adds the lines to a file, from which a second run takes what is there (all of it, with `--seeds 0`).
 """
 
 import argparse
@@ -40,7 +40,8 @@ def found(method: str, data: str, count: int, seed: int, settings: argparse.Name
 
 def table(lines: Sequence[Line], data: str, counts: Sequence[int]) -> str:
     """Accuracy and the worst tenth in per cent, with standard deviations over seeds."""
-    head = " | ".join(f"{count}: accuracy | worst tenth | MB up" for count in counts)
+    seeds = {count: len({one["seed"] for one in lines if (one["data"], one["clients"]) == (data, count)}) for count in counts}
+    head = " | ".join(f"{count} clients ({seeds[count]} seeds): accuracy | worst tenth | MB up" for count in counts)
     rows = [f"| {data} | {head} |", "|---|" + "---:|" * (3 * len(counts))]
     for method in METHODS:
         cells = [cell for count in counts for cell in cells_of([one for one in lines if (one["data"], one["clients"], one["method"]) == (data, count, method)])]

@@ -36,6 +36,12 @@ def analytic(case: Case) -> Found:
     return ended(case.run(strategy, rounds=1))
 
 
+def ranked(case: Case) -> Found:
+    """FRL: rankings of the weights of a random network, which are all that is learned."""
+    model = fed.supermasked(case.network(), seed=case.seed)
+    return ended(case.run(fed.frl(case.strategy(), model), model=model))
+
+
 def noised(case: Case) -> Found | None:
     """(8, 0.001)-differential privacy of clients, of whom each is asked with probability 0.2."""
     if case.asked is None:
@@ -188,6 +194,8 @@ METHODS: dict[str, Way] = {
     "FedLAW": made(lambda case: case.strategy(aggregate=fed.FedLAW(case.network(), case.proxy))),
     "FedCE": plain(objective=(fed.LeaveOneOut(),), aggregate=fed.FedCE()),
     "FedLD": plain(objective=(fed.MarginControl(),), aggregate=fed.PrincipalDirections()),
+    "layers chosen by clients, 1 of 2": made(lambda case: fed.selective(case.strategy())),
+    "FRL": ranked,
     "analytic head, 1 round": analytic,
     "Gaussian noise, epsilon 8": noised,
     "absent: FedAvg": absent(Pool()),
