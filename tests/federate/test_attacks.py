@@ -102,6 +102,15 @@ def test_the_search_finds_a_factor_no_worse_than_the_usual_one(rule: Rule) -> No
     assert moved(OptimalInnerProduct(rule, 2)) >= max(moved(InnerProduct(tau)) for tau in (0.0, 10.0)) * (1 - 1e-9)
 
 
+@pytest.mark.parametrize("attack", [OptimalAlie(Mean(), 2), OptimalInnerProduct(Mean(), 2)], ids=repr)
+def test_a_search_leaves_out_updates_that_no_server_takes(attack: Attack) -> None:
+    honest = [{"w": row} for row in torch.randn(4, 3, generator=torch.Generator().manual_seed(0))]
+    broken, own = {"w": torch.tensor([1.0, float("nan"), float("inf")])}, Reply("eve", 0, {"w": torch.ones(3)})
+    draw = np.random.default_rng(0)
+    assert attack.forge(own, [broken, *honest], draw).update["w"].equal(attack.forge(own, honest, draw).update["w"])
+    assert attack.forge(own, [broken, broken], draw) is own
+
+
 def test_a_search_tries_as_often_as_it_says() -> None:
     tried: list[float] = []
     Search(tries=7, start=1.0, step=2.0).largest(lambda x: tried.append(x) or -abs(x - 7))  # steps 2, 4, 8, then shorter ones

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...rules import Rule, combine
+from ..guard import finite
 from ..plain import Reply, Tensors
 from .forging import forged
 
@@ -44,8 +45,13 @@ class Search:
 
 
 def strongest(own: Reply, honest: Sequence[Tensors], at: Callable[[Tensor, float], Tensor], defence: Rule, attackers: int, search: Search) -> Reply:
-    """The reply forged with the factor for which the defence ends farthest from the honest mean, all attackers sending the same."""
-    seen = list(honest) or [own.update]
+    """The reply forged with the factor for which the defence ends farthest from the honest mean, all attackers sending the same.
+
+    Updates with NaN or Inf, which no server takes, are not looked at; where all are like that, as in a run that has fallen apart, the reply is its own.
+    """
+    seen = [update for update in honest or [own.update] if all(finite(tensor) for tensor in update.values())]
+    if not seen:
+        return own
     middle = forged(own, seen, lambda stack: stack.mean(0)).update
 
     def sent(factor: float) -> Reply:
