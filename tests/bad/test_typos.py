@@ -1,5 +1,6 @@
 """Slips on the command line: exit code 2, what is wrong and what there is, never a traceback; nothing is touched."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ REFUSED = {
 }
 
 
+def letters(text: str) -> str:
+    """Its words alone: releases of the parser differ in capitals and colons."""
+    return re.sub(r"[^a-z]+", " ", text.lower()).strip()
+
+
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("command", PARSED)
 def test_what_the_parser_refuses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +60,7 @@ def test_what_the_parser_refuses(command: str, capsys: pytest.CaptureFixture[str
     before = everything(Path.cwd())
     ran = run(capsys, *command.split())
     assert ran.code == 2 and ran.out == "" and "Traceback" not in ran.err
-    assert ran.err.count("Error") == 1 and PARSED[command] in " ".join(ran.err.split())
+    assert ran.err.count("Error") == 1 and letters(PARSED[command]) in letters(ran.err)
     assert everything(Path.cwd()) == before
 
 

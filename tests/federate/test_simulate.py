@@ -142,6 +142,21 @@ def test_too_few_clients_stop_the_run_or_skip_the_round() -> None:
     assert [line["skipped"] for line in found.history] == [False, True, False]
 
 
+def test_data_that_the_model_cannot_take_is_its_client_s_failure(caplog: pytest.LogCaptureFixture) -> None:
+    data = clients(4)
+    data["c2"] = (torch.randn(5, 3), torch.zeros(5, dtype=torch.int64))
+    found = simulate(model(), data, Strategy(), rounds=2)
+    assert [line["who"] for line in found.history] == [{"c2": "died"}] * 2
+    assert "client 'c2' does not count (died): it cannot train: RuntimeError: mat1 and mat2" in caplog.text
+    with pytest.raises(TooFewReplies, match="'c2': it cannot train: RuntimeError"):
+        simulate(model(), {"c2": data["c2"]}, Strategy(), rounds=1)
+
+
+def test_a_killed_client_needs_a_process() -> None:
+    with pytest.raises(BadParameter, match="process of its own"):
+        simulate(model(), clients(), Strategy(), 1, world=World(faults={"c1": Fault("killed")}))
+
+
 def test_words_for_what_cannot_be_simulated(tmp_path: Path) -> None:
     with pytest.raises(BadParameter, match="at least one client and one round"):
         simulate(model(), [], Strategy(), 1)

@@ -99,7 +99,7 @@ CASES = {
     "one model twice": ("merge_method: linear\nmodels: [{model: a}, {model: a}]\nparameters: {weight: 1}\n", r"line 2: 'a' stands twice among the models"),
     "too few models for a robust rule": (
         "merge_method: krum\nmodels: [{model: a}, {model: b}, {model: base}]\nparameters: {f: 1}\n",
-        r"line 1: Krum\(f=1\) .*; got 3 sets",
+        r"line 1: Krum\(f=1.*\) .*; got 3 sets",
     ),
     "empty list of models": ("merge_method: linear\nmodels: []\n", r"line 2: models must be a list with at least one entry, found an empty list"),
     "models left empty": ("merge_method: linear\nmodels:\n", r"line 1: a recipe has exactly one of models, slices and modules; found none"),

@@ -21,9 +21,11 @@ EVIDENCE = tuple(KNOWN.values())
 
 #: name -> (parameters of the merge, parameters of each model, the rule they make); those with a base work on differences
 NATIVES: dict[str, tuple[str, str, Rule]] = {
+    "bulyan": ("f: 0", "", rules.Bulyan(0)),
     "centered_clip": ("tau: 0.5", "weight: 2", rules.CenteredClip(0.5, weights=(2,) * 5)),
     "consensus": ("tall: 0.2, agree: 2", "", rules.Consensus(0.2, 2)),
     "consensus_merging": ("tall: 0.2, scale: 0.5", "", rules.consensus_merging(BASE, 0.2, scale=0.5)),
+    "covariance_filter": ("f: 1", "", rules.CovarianceFilter(1)),
     "diwa": ("", "", rules.diwa()),
     "elect_sign": ("tie: positive, lambda: 0.5", "", Around(BASE, rules.ElectSign(tie="positive"), scale=0.5)),
     "fisher": ("floor: 0.1", "evidence: f", rules.Fisher(EVIDENCE, floor=0.1)),
@@ -37,7 +39,9 @@ NATIVES: dict[str, tuple[str, str, Rule]] = {
     "magmax": ("", "", rules.magmax(BASE)),
     "majority_sign": ("", "", rules.MajoritySign()),
     "mean": ("", "weight: 2", rules.Mean((2,) * 5)),
+    "mean_around_median": ("f: 1", "", rules.MeanAroundMedian(1)),
     "median": ("", "", rules.Median()),
+    "minimum_diameter": ("f: 1", "", rules.MinimumDiameter(1)),
     "multi_krum": ("f: 1, m: 2", "", rules.MultiKrum(1, 2)),
     "nearest_neighbour_mean": ("f: 1", "", rules.NearestNeighbourMean(1)),
     "pcb": ("keep: 0.5", "", Around(BASE, rules.PCB(0.5))),
@@ -54,6 +58,8 @@ NATIVES: dict[str, tuple[str, str, Rule]] = {
 #: for another number of sets, or without a base where the test has one; each with the reason
 ELSEWHERE = {
     "wise_ft": "two sets, below",
+    "bucketing": "refused: YAML cannot say the inner rule",
+    "gradient_splitting": "refused: YAML cannot say the inner rule",
     "nearest_neighbour_mixing": "refused: YAML cannot say the inner rule",
     "reg_mean": "needs Gram matrices named after weights, below",
     "multi_slerp": "mergekit's multislerp is the recipe, tests/parity",

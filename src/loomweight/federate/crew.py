@@ -1,5 +1,6 @@
 """Clients' work, spread by an engine: models and data are put once where all workers see them."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ from .strategy import Strategy
 from .trainer import Trainer
 from .world import World
 
+log = logging.getLogger("loomweight.federate")
 #: the trainer of this process, by its crew's number: one at a time
 _trainers: dict[str, Trainer] = {}
 
@@ -33,7 +35,7 @@ class Errand:
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker does with an errand. A failure of the client is the client's; one of ours, or of the user's, is told as it is."""
+    """What a worker does with an errand. What fails there, the user's model on a client's data too, is that client's failure; the log has the whole of it."""
 
     number: str
     kits: tuple[Shared, ...]
@@ -52,6 +54,10 @@ class Worker:
             reply, memory = trainer(attack.data(data) if attack else data, task, errand.memory)
         except ClientDied as error:
             return Lost(task.client, task.round, "died", str(error)), errand.memory
+        except (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+            log.warning("client %r cannot train", task.client, exc_info=error)
+            words = (str(error).strip() or "no message").splitlines()[0]
+            return Lost(task.client, task.round, "died", f"it cannot train: {type(error).__name__}: {words}"), errand.memory
         return reply, memory
 
 

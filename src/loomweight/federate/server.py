@@ -253,7 +253,8 @@ class Server:
             whole = replace(reply, update=update, extra=extra)
         except (LoomweightError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             return Refusal(reply.client, "packed", f"it cannot be unpacked: {error}"), reply
-        partial = self.strategy.pooling.partial or any(part.partial for part in self.strategy.parts)
+        aggregate = self.strategy.pooling
+        partial = aggregate.partial or (aggregate.sums and any(part.partial for part in self.strategy.parts))  # a rule stacks what has all names
         return refusal(whole, like, guard, partial=partial) or self._extra(whole) or self._wrong(whole), whole
 
     def _wrong(self, reply: Reply) -> Refusal | None:
@@ -332,7 +333,10 @@ class Server:
             moved = {**moved, name: (self.weights[name] + change).to(self.weights[name].dtype)}
         for name, tensor in moved.items():
             if tensor.is_floating_point() and not finite(tensor):
-                raise NonFinite(f"round {self.round}: the pooled tensor {name!r} holds NaN or Inf, though no reply does; the weights before are kept.")
+                raise NonFinite(
+                    f"round {self.round}: the pooled tensor {name!r} holds NaN or Inf, though no reply does: some are too large to be added."
+                    " The weights before are kept; Guard(largest_norm=...) refuses such replies."
+                )
         return {**self.weights, **moved}, pooling
 
     def _terms(self, before: Tensors) -> None:

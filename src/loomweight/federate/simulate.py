@@ -90,6 +90,8 @@ def carried_out(
     strangers = {*world.attackers, *world.faults, *world.models} - set(named)
     if strangers:
         raise BadParameter(f"no client is called {sorted(strangers)[0]!r}, of which the world says an attack, a fault or a model.")
+    if isinstance(runner, Inline) and any(fault.kind == "killed" for fault in world.faults.values()):
+        raise BadParameter("a client that is killed needs a process of its own: engine='ray'.")
     with ExitStack() as stack:
         home = stack.enter_context(Folder(folder)) if folder is not None else None
         if isinstance(runner, Ray):
