@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from loomweight.errors import BadParameter
-from loomweight.federate import Buffered, Fault, Guard, Job, Pool, Strategy, World, allocation, simulate, simulate_several
+from loomweight.federate import AllNaN, Buffered, Fault, Guard, Job, Pool, Strategy, World, allocation, simulate, simulate_several
 from loomweight.rules import Mean
 
 from .pace import Paces, Point, drawn_to, steps
@@ -59,3 +59,10 @@ def test_jobs_and_clients_that_do_not_fit_and_clients_that_fail() -> None:
     failing = {name: Job(job.model, job.clients, Strategy(aggregate=Buffered(2), local=steps(), guard=Guard(few="skip"))) for name, job in jobs().items()}
     found = simulate_several(failing, 2, world=World(speeds=PACE, faults=dict.fromkeys(NAMES, Fault("raises"))))
     assert all(torch.equal(one.weights["at"], torch.zeros(1)) and len(one.history) == 2 for one in found.values())
+
+
+def test_a_client_that_sends_nan_is_refused_and_decides_nothing() -> None:
+    found = simulate_several(jobs(), rounds=6, world=World(speeds=PACE, attackers={"c2": AllNaN()}))
+    assert all(line["who"].get("c2", "nonfinite") == "nonfinite" for one in found.values() for line in one.history)
+    assert any("c2" in line["who"] for one in found.values() for line in one.history)
+    assert all(len(one.history) == 6 and one.weights["at"].isfinite() for one in found.values())

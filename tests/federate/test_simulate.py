@@ -152,6 +152,11 @@ def test_data_that_the_model_cannot_take_is_its_client_s_failure(caplog: pytest.
         simulate(model(), {"c2": data["c2"]}, Strategy(), rounds=1)
 
 
+def test_attackers_need_somebody_to_look_at() -> None:
+    with pytest.raises(BadParameter, match="at least one honest"):
+        simulate(model(), clients(), Strategy(), 1, world=World(attackers=dict.fromkeys(clients(), Away())))
+
+
 def test_a_killed_client_needs_a_process() -> None:
     with pytest.raises(BadParameter, match="process of its own"):
         simulate(model(), clients(), Strategy(), 1, world=World(faults={"c1": Fault("killed")}))

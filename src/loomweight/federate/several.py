@@ -148,7 +148,9 @@ def _ask(open_: Mapping[str, _Turn], names: list[str], buffers: int, now: float)
 
 
 def _heard(turn: _Turn, reply: Reply | Lost) -> None:
-    if isinstance(reply, Reply):
+    """Only what counts tells how much updates vary."""
+    book = turn.run.server.book
+    if isinstance(reply, Reply) and book.answered[-1:] == [reply.client] and reply.client not in book.refused:
         turn.window.append(opened(turn.run.strategy.parts, reply.update, turn.run.server.like(reply.client)))
 
 

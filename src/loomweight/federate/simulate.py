@@ -90,6 +90,8 @@ def carried_out(
     strangers = {*world.attackers, *world.faults, *world.models} - set(named)
     if strangers:
         raise BadParameter(f"no client is called {sorted(strangers)[0]!r}, of which the world says an attack, a fault or a model.")
+    if set(world.attackers) >= set(named) and any(attack.sees for attack in world.attackers.values()):
+        raise BadParameter("every client is hostile, and their attacks look at what honest ones send: leave at least one honest.")
     if isinstance(runner, Inline) and any(fault.kind == "killed" for fault in world.faults.values()):
         raise BadParameter("a client that is killed needs a process of its own: engine='ray'.")
     with ExitStack() as stack:
