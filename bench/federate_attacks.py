@@ -1,9 +1,9 @@
 """Every attack on every rule: two of ten clients are hostile while a perceptron learns scikit-learn's digits (accuracy, not speed).
 
-    python bench/federate_attacks.py [--partition 'dirichlet' | 'iid'] [--seeds 2] [--only NNM] [--picture attacks.png]
+    python bench/federate_attacks.py [--partition dirichlet|dirichlet1|iid] [--seeds 2] [--only NNM] [--picture attacks.png]
 
 The federation is that of bench/federate_methods.py: 64-64-10, 1,300 images to train on and 400 to test on, ten clients, all asked; the last two attack. Test
-accuracy in per cent, the mean over the last three rounds and the seeds; "none" has all ten clients honest. A cell is `-` where the rule is not defined.
+accuracy in per cent, the mean over the last three rounds and the seeds; "none" has all ten clients honest. A cell is `-` where the rule refuses what came.
 """
 
 import argparse
@@ -104,10 +104,10 @@ def picture(rows: Mapping[str, list[float]], path: Path) -> None:
     panel.set_xticks(range(len(ATTACKS)), list(ATTACKS), rotation=45, ha="right")
     panel.set_yticks(range(len(rows)), list(rows))
     for (i, j), value in np.ndenumerate(values):
-        panel.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7)
+        panel.text(j, i, "-" if np.isnan(value) else f"{value:.0f}", ha="center", va="center", fontsize=7)
     panel.set_title("Test accuracy in per cent, two of ten clients hostile", fontsize=10)
     figure.colorbar(image, ax=panel, shrink=0.8)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:

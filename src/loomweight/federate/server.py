@@ -362,8 +362,8 @@ class Server:
             "bytes_down": self.bytes_down,
             "time": now,
         }
-        notes = {key: float(value) for key, value in self.book.notes.items()}
-        return {**line, **{key: value for key, value in {**self._measured(), **notes}.items() if key not in line}}
+        measured = {key: value for key, value in self._measured().items() if key not in line}  # what clients say replaces nothing that the server knows
+        return {**line, **measured, **{key: float(value) for key, value in self.book.notes.items()}}
 
     def _measured(self) -> dict[str, float]:
         """The mean of each metric, by weight, over the clients that gave a finite number; NaN where none did."""
