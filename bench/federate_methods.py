@@ -41,7 +41,7 @@ def found(method: str, data: str, count: int, seed: int, settings: argparse.Name
 def table(lines: Sequence[Line], data: str, counts: Sequence[int]) -> str:
     """Accuracy and the worst tenth in per cent, with standard deviations over seeds."""
     seeds = {count: len({one["seed"] for one in lines if (one["data"], one["clients"]) == (data, count)}) for count in counts}
-    head = " | ".join(f"{count} clients ({seeds[count]} seeds): accuracy | worst tenth | MB up" for count in counts)
+    head = " | ".join(f"{count} clients (seeds: {seeds[count]}): accuracy | worst tenth | MB up" for count in counts)
     rows = [f"| {data} | {head} |", "|---|" + "---:|" * (3 * len(counts))]
     for method in METHODS:
         cells = [cell for count in counts for cell in cells_of([one for one in lines if (one["data"], one["clients"], one["method"]) == (data, count, method)])]
