@@ -79,21 +79,12 @@ def carried_out(
     """As `simulate`; the server at the end, with all that it knows."""
     named = clients if isinstance(clients, Mapping) else {_numbered(i, len(clients)): data for i, data in enumerate(clients)}
     runner = engine if isinstance(engine, Engine) else engine_named(engine)
+    world = world or World()
     if not named or rounds < 1:
         raise BadParameter(f"a federation has at least one client and one round, found {len(named)} and {rounds}.")
-    nameless = [client for client in named if not isinstance(client, str)]
-    if nameless:
-        raise BadParameter(f"the names of clients are words, found {nameless[0]!r}; write {str(nameless[0])!r}, or give a list of data.")
     if not isinstance(runner, Inline | Ray):
         raise BadParameter(f"clients run inline or on ray, each in a process with one thread; found {runner}.")
-    world = world or World()
-    strangers = {*world.attackers, *world.faults, *world.models} - set(named)
-    if strangers:
-        raise BadParameter(f"no client is called {sorted(strangers)[0]!r}, of which the world says an attack, a fault or a model.")
-    if set(world.attackers) >= set(named) and any(attack.sees for attack in world.attackers.values()):
-        raise BadParameter("every client is hostile, and their attacks look at what honest ones send: leave at least one honest.")
-    if isinstance(runner, Inline) and any(fault.kind == "killed" for fault in world.faults.values()):
-        raise BadParameter("a client that is killed needs a process of its own: engine='ray'.")
+    _fits(world, named, apart=runner != Inline())
     with ExitStack() as stack:
         home = stack.enter_context(Folder(folder)) if folder is not None else None
         if isinstance(runner, Ray):
@@ -105,6 +96,20 @@ def carried_out(
                 run.test()
                 run.save()
         return run.server
+
+
+def _fits(world: World, clients: Mapping[str, Any], *, apart: bool) -> None:
+    """Raise where the world does not fit the clients, who may have processes apart from this one."""
+    nameless = [client for client in clients if not isinstance(client, str)]
+    if nameless:
+        raise BadParameter(f"the names of clients are words, found {nameless[0]!r}; write {str(nameless[0])!r}, or give a list of data.")
+    strangers = {*world.attackers, *world.faults, *world.models} - set(clients)
+    if strangers:
+        raise BadParameter(f"no client is called {sorted(strangers)[0]!r}, of which the world says an attack, a fault or a model.")
+    if set(world.attackers) >= set(clients) and any(attack.sees for attack in world.attackers.values()):
+        raise BadParameter("every client is hostile, and their attacks look at what honest ones send: leave at least one honest.")
+    if not apart and any(fault.kind == "killed" for fault in world.faults.values()):
+        raise BadParameter("a client that is killed needs a process of its own: engine='ray'.")
 
 
 class Run:
