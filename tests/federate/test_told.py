@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from loomweight.errors import BadParameter, UnknownName
-from loomweight.federate import Aggregate, Book, Local, Pool, Reply, Server, Strategy, Term, Work, World, simulate
+from loomweight.federate import Aggregate, Book, Federation, Local, Pool, Reply, Server, Strategy, Term, Work, World, simulate
 from loomweight.federate.plain import Plain, Tensors
 from loomweight.federate.pooling.aggregate import kept
 
@@ -90,13 +90,20 @@ def deep() -> nn.Sequential:
         return nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 2))
 
 
+def of_two_depths(engine: str = "inline") -> Federation:
+    world = World(models={"c0": nn.Sequential(deep()[0])})
+    return simulate(deep(), clients(), Strategy(aggregate=EachItsOwn()), rounds=2, world=world, engine=engine)
+
+
 def test_clients_may_have_a_part_of_the_model() -> None:
-    shallow = nn.Sequential(deep()[0])
-    world = World(models={"c0": shallow})
-    found = [simulate(deep(), clients(), Strategy(aggregate=EachItsOwn()), rounds=2, world=world, engine=engine) for engine in ("inline", "ray:2")]
-    assert same(found[0].weights, found[1].weights)
-    assert [found[0].history[1][f"c{i} sends"] for i in range(3)] == [2, 4, 4]
-    assert found[0].history[0]["bytes_down"] == (10 + 16 + 16) * 4
+    found = of_two_depths()
+    assert [found.history[1][f"c{i} sends"] for i in range(3)] == [2, 4, 4]
+    assert found.history[0]["bytes_down"] == (10 + 16 + 16) * 4
+
+
+@pytest.mark.slow
+def test_models_of_clients_go_to_workers_too() -> None:
+    assert same(of_two_depths().weights, of_two_depths("ray:2").weights)
 
 
 def test_what_becomes_of_tensors_may_name_those_that_a_client_lacks() -> None:
