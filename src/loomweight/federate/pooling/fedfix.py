@@ -35,7 +35,7 @@ class FedFix(Aggregate):
     Args:
         interval: between aggregations, in the units of the clock; None has no fixed times.
         size: of a buffer that ends a round early; None waits for the time.
-        rate: the server's learning rate.
+        rate: the server's learning rate. p_i is a share of all clients: where only some are busy at a time (`Sample`), say clients / busy.
         fair: False leaves out the factor t_i + 1: fast clients win.
 
     Raises:
