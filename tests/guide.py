@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def run_guide(name: str, capsys: pytest.CaptureFixture[str]) -> tuple[ModuleType, str]:
     """What the page's Python blocks have left, and what they printed. A block that begins with `# file.ext` is that file."""
-    pytest.importorskip("sklearn", reason="the extra `demo` is not installed")
+    pytest.importorskip("sklearn", reason="the extra `demo` is not installed")  # the pages learn its digits
     page, printed, files = ModuleType("page"), "", []
     sys.path.insert(0, str(Path.cwd()))
     try:

@@ -23,7 +23,9 @@ from loomweight.rules import (
     combine,
 )
 
-byzfl: Any = pytest.importorskip("byzfl", reason="byzfl is not installed; its numbers are frozen in rows_robust.py and test_attacks.py")
+byzfl: Any = pytest.importorskip(
+    "byzfl", reason="byzfl is not installed; its numbers are frozen in rows_robust.py and test_attacks.py"
+)  # a peer, never a dependency
 
 N, F = 11, 2
 RULES = [
@@ -67,7 +69,7 @@ def test_minimum_diameter_finds_as_small_a_diameter(seed: int) -> None:
     rows = np.random.default_rng(seed).standard_normal((N, 6))
     rows[:F] += 4
     found = combine([{"w": row} for row in torch.from_numpy(rows)], MinimumDiameter(F))["w"]
-    np.testing.assert_allclose(found.numpy(), byzfl.MDA(F)(rows), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.numpy(), byzfl.MDA(F)(rows), rtol=1e-9, atol=1e-9)  # float64, sums in another order
 
 
 @pytest.mark.parametrize(("attack", "theirs"), ATTACKS, ids=lambda value: repr(value)[:50])

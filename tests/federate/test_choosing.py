@@ -71,7 +71,7 @@ def test_chances_are_those_of_the_weights_exactly_so_many_are_asked_and_the_plai
     for name, weight in WEIGHTS.items():
         assert seen[name] / trials == pytest.approx(count * weight / total, abs=0.032)  # four standard errors of a share of 4000
     expected = sum(weight * NAMES.index(name) for name, weight in WEIGHTS.items()) / total
-    assert np.mean(means) == pytest.approx(expected, abs=4 * np.std(means) / math.sqrt(trials))
+    assert np.mean(means) == pytest.approx(expected, abs=4 * np.std(means) / math.sqrt(trials))  # four standard errors
 
 
 def test_groups_take_turns_and_everybody_is_asked_once_a_cycle() -> None:

@@ -25,9 +25,8 @@ def test_of_the_mean_it_is_a_formula() -> None:
     honest = honest_updates(8, 300, 3).double()
     middle = honest.mean(0)
     spread = (honest - middle).square().sum(1).mean()
-    # float32 sums of ten updates
-    assert found.kappa[0][0] == pytest.approx(float(0.16 * middle.square().sum() / spread), rel=1e-4)
-    assert found.kappa[0][1] == pytest.approx(0.04 * 1.5**2 * 8 / 7, rel=1e-4)
+    assert found.kappa[0][0] == pytest.approx(float(0.16 * middle.square().sum() / spread), rel=1e-4)  # float32 sums of ten updates
+    assert found.kappa[0][1] == pytest.approx(0.04 * 1.5**2 * 8 / 7, rel=1e-4)  # the same
 
 
 @pytest.mark.parametrize("attack", ["SF", "ALIE", pytest.param("OptALIE", marks=pytest.mark.slow), "Mimic"])
@@ -68,7 +67,7 @@ def test_table_and_picture(tmp_path: Path) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(found.table())
     assert "median" in (text := console.export_text()) and "worst" in text
-    pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib, of the extra `demo`, is not installed")  # an extra: it may lack here
     assert found.picture(tmp_path / "kappa.png").stat().st_size > 1000
 
 

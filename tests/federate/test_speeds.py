@@ -52,7 +52,7 @@ def test_chances_are_uniform_and_not_correlated() -> None:
     numbers = np.array([[chance(seed, "client", number) for number in range(100)] for seed in range(100)])
     # 10,000 uniform numbers: standard error of the mean 0.003, of the variance 0.0008, of a correlation 0.01; four of each
     assert numbers.mean() == pytest.approx(0.5, abs=0.012)
-    assert numbers.var() == pytest.approx(1 / 12, abs=0.0032)
+    assert numbers.var() == pytest.approx(1 / 12, abs=0.0032)  # four standard errors
     assert abs(np.corrcoef(numbers[:, 1:].ravel(), numbers[:, :-1].ravel())[0, 1]) < 0.04
     assert abs(np.corrcoef(numbers[1:].ravel(), numbers[:-1].ravel())[0, 1]) < 0.04
 

@@ -108,7 +108,7 @@ def in_torchft(rule: Rule, rounds: int = 2) -> dict[str, Tensor]:
 
 def torchft_steps(how: Rule | Pool, given: list[list[Tensor]]) -> list[list[tuple[Tensor, bool, Tensor]]]:
     """Each replica as a thread; for each step and replica: the pooled tensor, whether it committed, and its model at the step's start."""
-    torchft = pytest.importorskip("torchft", reason="torchft has builds for Linux on x86-64 alone")
+    torchft = pytest.importorskip("torchft", reason="torchft has builds for Linux on x86-64 alone")  # an extra: it may lack here
     from torchft.coordination import LighthouseServer
 
     count = len(given[0])
